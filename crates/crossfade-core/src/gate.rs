@@ -1,0 +1,294 @@
+//! What must be shown before authority moves or the source is left (R7). Waiting is outside; here is only the answer.
+
+use crate::evidence::{BackfillState, Evidence, Verdict};
+use crate::step::Step;
+use std::fmt;
+
+/// Whether a step may be taken on this evidence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It may.
+    Go,
+    /// It may not, for all of these reasons.
+    NoGo(Vec<Blocker>),
+}
+
+/// One thing that stands in the way, with what clears it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Blocker {
+    /// Rows of the moving keys may differ.
+    Marks(u64),
+    /// An instance vanished, with half-done writes perhaps.
+    Suspect(String),
+    /// A repair is running: it could put the old authority's value over the new one.
+    RepairRunning(u64),
+    /// History has not been moved.
+    BackfillNotStarted,
+    /// History has been moved in part.
+    BackfillUnfinished,
+    /// Nobody has looked at every row.
+    NotVerified,
+    /// The verification began before something that it should have seen.
+    VerificationTooOld(Before),
+    /// The verification found rows that differ.
+    Diverged(u64),
+    /// The verification could not read everything.
+    VerificationUnknown(u64),
+    /// Not every dual write is checked since before the verification began (R5).
+    ChecksNotFull,
+    /// Somebody writes to a side without the library.
+    BypassingWriter(String),
+}
+
+/// What a verification has to begin after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Before {
+    /// The end of the backfill.
+    Backfill,
+    /// The last repair.
+    Repair,
+    /// The last revision that brought keys into dual-write.
+    DualWrite,
+    /// The moment from which all dual writes are checked.
+    FullChecks,
+}
+
+impl Blocker {
+    /// A stable code, which runbooks and machines go by.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Blocker::Marks(_) => "marks",
+            Blocker::Suspect(_) => "suspect",
+            Blocker::RepairRunning(_) => "repair-running",
+            Blocker::BackfillNotStarted => "backfill-not-started",
+            Blocker::BackfillUnfinished => "backfill-unfinished",
+            Blocker::NotVerified => "not-verified",
+            Blocker::VerificationTooOld(_) => "verification-too-old",
+            Blocker::Diverged(_) => "diverged",
+            Blocker::VerificationUnknown(_) => "verification-unknown",
+            Blocker::ChecksNotFull => "checks-not-full",
+            Blocker::BypassingWriter(_) => "bypassing-writer",
+        }
+    }
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Blocker::Marks(rows) => {
+                write!(f, "{rows} rows of the moving keys are marked: wait for their repair, or run `crossfade repair`")
+            }
+            Blocker::Suspect(who) => {
+                write!(f, "instance {who} vanished and may have left half-done writes: run `crossfade verify`")
+            }
+            Blocker::RepairRunning(runs) => write!(f, "{runs} repairs are running: let them end"),
+            Blocker::BackfillNotStarted => write!(f, "history has not been moved: run `crossfade backfill`"),
+            Blocker::BackfillUnfinished => {
+                write!(f, "the backfill has not finished: let it end, or run `crossfade backfill` again to resume it")
+            }
+            Blocker::NotVerified => write!(f, "nobody has compared every row: run `crossfade verify`"),
+            Blocker::VerificationTooOld(before) => {
+                write!(f, "the last verification began before {before}: run `crossfade verify` again")
+            }
+            Blocker::Diverged(rows) => write!(
+                f,
+                "the last verification found {rows} differing rows: run `crossfade repair`, then `crossfade verify`"
+            ),
+            Blocker::VerificationUnknown(ranges) => {
+                write!(f, "the last verification could not read {ranges} ranges: run `crossfade verify` again")
+            }
+            Blocker::ChecksNotFull => write!(
+                f,
+                "not every dual write has been checked since the verification began: turn full checks on, then run `crossfade verify`"
+            ),
+            Blocker::BypassingWriter(who) => write!(f, "{who} writes without the library: pause it and confirm"),
+        }
+    }
+}
+
+impl fmt::Display for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Before::Backfill => "the backfill ended",
+            Before::Repair => "the last repair ended",
+            Before::DualWrite => "the last keys entered dual-write",
+            Before::FullChecks => "all dual writes were checked",
+        })
+    }
+}
+
+/// How much a step has to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// Free in both directions.
+    Open,
+    /// Both sides must be shown equal first: authority moves, or the source is left.
+    Converged,
+}
+
+impl Gate {
+    /// The gate before this step.
+    #[must_use]
+    pub fn of(step: Step) -> Gate {
+        match step {
+            Step::Stay | Step::Release | Step::Abandon => Gate::Open,
+            Step::Ramp { .. } => {
+                if step.leaves_source() {
+                    Gate::Converged
+                } else {
+                    Gate::Open
+                }
+            }
+            Step::Hold { .. } | Step::Move { .. } => Gate::Converged,
+        }
+    }
+
+    /// Whether the evidence is enough, and if not, everything that is missing.
+    #[must_use]
+    pub fn answer(self, evidence: &Evidence) -> Answer {
+        let blockers = match self {
+            Gate::Open => Vec::new(),
+            Gate::Converged => blockers(evidence),
+        };
+        if blockers.is_empty() { Answer::Go } else { Answer::NoGo(blockers) }
+    }
+}
+
+fn blockers(evidence: &Evidence) -> Vec<Blocker> {
+    let Evidence {
+        marks,
+        suspects,
+        repairs_running,
+        backfill,
+        last_repair,
+        dual_write_since,
+        full_checks_since,
+        verification,
+        bypassing_writers,
+    } = evidence;
+    let mut blockers = Vec::new();
+    if *marks > 0 {
+        blockers.push(Blocker::Marks(*marks));
+    }
+    blockers.extend(suspects.iter().cloned().map(Blocker::Suspect));
+    if *repairs_running > 0 {
+        blockers.push(Blocker::RepairRunning(*repairs_running));
+    }
+    let backfilled = match backfill {
+        BackfillState::NotStarted => {
+            blockers.push(Blocker::BackfillNotStarted);
+            None
+        }
+        BackfillState::Unfinished => {
+            blockers.push(Blocker::BackfillUnfinished);
+            None
+        }
+        BackfillState::Complete(tick) => Some(*tick),
+    };
+    match verification {
+        None => blockers.push(Blocker::NotVerified),
+        Some(seen) => {
+            match seen.verdict {
+                Verdict::Verified => {}
+                Verdict::Diverged(rows) => blockers.push(Blocker::Diverged(rows)),
+                Verdict::Unknown(ranges) => blockers.push(Blocker::VerificationUnknown(ranges)),
+            }
+            let before = [
+                (Before::Backfill, backfilled),
+                (Before::Repair, *last_repair),
+                (Before::DualWrite, *dual_write_since),
+                (Before::FullChecks, *full_checks_since),
+            ];
+            let missed = before.into_iter().filter(|(_, tick)| tick.is_some_and(|tick| seen.began <= tick));
+            blockers.extend(missed.map(|(what, _)| Blocker::VerificationTooOld(what)));
+        }
+    }
+    if full_checks_since.is_none() {
+        blockers.push(Blocker::ChecksNotFull);
+    }
+    blockers.extend(bypassing_writers.iter().cloned().map(Blocker::BypassingWriter));
+    blockers
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use crate::evidence::{Tick, Verification};
+    use crate::stage::{Edge, Stage};
+
+    fn enough() -> Evidence {
+        Evidence {
+            backfill: BackfillState::Complete(Tick(10)),
+            last_repair: Some(Tick(11)),
+            dual_write_since: Some(Tick(5)),
+            full_checks_since: Some(Tick(12)),
+            verification: Some(Verification { began: Tick(13), verdict: Verdict::Verified }),
+            ..Evidence::default()
+        }
+    }
+
+    #[test]
+    fn with_everything_shown_it_is_go() {
+        assert_eq!(Gate::Converged.answer(&enough()), Answer::Go);
+        assert_eq!(Gate::Converged.answer(&Evidence { last_repair: None, ..enough() }), Answer::Go);
+    }
+
+    #[test]
+    fn each_missing_piece_is_named_alone() {
+        let seen = |began, verdict| Some(Verification { began: Tick(began), verdict });
+        let cases = [
+            (Evidence { marks: 2, ..enough() }, Blocker::Marks(2)),
+            (Evidence { suspects: vec!["app-1".into()], ..enough() }, Blocker::Suspect("app-1".into())),
+            (Evidence { repairs_running: 1, ..enough() }, Blocker::RepairRunning(1)),
+            (Evidence { backfill: BackfillState::NotStarted, ..enough() }, Blocker::BackfillNotStarted),
+            (Evidence { backfill: BackfillState::Unfinished, ..enough() }, Blocker::BackfillUnfinished),
+            (Evidence { verification: None, ..enough() }, Blocker::NotVerified),
+            (Evidence { verification: seen(13, Verdict::Diverged(3)), ..enough() }, Blocker::Diverged(3)),
+            (Evidence { verification: seen(13, Verdict::Unknown(1)), ..enough() }, Blocker::VerificationUnknown(1)),
+            (
+                Evidence { backfill: BackfillState::Complete(Tick(13)), ..enough() },
+                Blocker::VerificationTooOld(Before::Backfill),
+            ),
+            (Evidence { last_repair: Some(Tick(14)), ..enough() }, Blocker::VerificationTooOld(Before::Repair)),
+            (Evidence { dual_write_since: Some(Tick(13)), ..enough() }, Blocker::VerificationTooOld(Before::DualWrite)),
+            (
+                Evidence { full_checks_since: Some(Tick(13)), ..enough() },
+                Blocker::VerificationTooOld(Before::FullChecks),
+            ),
+            (Evidence { full_checks_since: None, ..enough() }, Blocker::ChecksNotFull),
+            (Evidence { bypassing_writers: vec!["cron".into()], ..enough() }, Blocker::BypassingWriter("cron".into())),
+        ];
+        for (evidence, blocker) in cases {
+            assert!(!blocker.to_string().is_empty() && !blocker.code().is_empty());
+            assert_eq!(Gate::Converged.answer(&evidence), Answer::NoGo(vec![blocker]));
+            assert_eq!(Gate::Open.answer(&evidence), Answer::Go);
+        }
+    }
+
+    #[test]
+    fn nothing_shown_is_everything_missing() {
+        let Answer::NoGo(blockers) = Gate::Converged.answer(&Evidence::default()) else { panic!("go on no evidence") };
+        let codes: Vec<_> = blockers.iter().map(Blocker::code).collect();
+        assert_eq!(codes, ["backfill-not-started", "not-verified", "checks-not-full"]);
+    }
+
+    #[test]
+    fn gates_stand_where_authority_moves_and_where_the_source_is_left() {
+        for edge in Edge::all() {
+            for forward in [true, false] {
+                let gated = edge.later() == Stage::Complete && forward;
+                assert_eq!(Gate::of(Step::Ramp { edge, forward }) == Gate::Converged, gated, "{edge}");
+            }
+        }
+        for forward in [true, false] {
+            assert_eq!(Gate::of(Step::Hold { forward }), Gate::Converged);
+            assert_eq!(Gate::of(Step::Move { forward }), Gate::Converged);
+        }
+        for free in [Step::Stay, Step::Release, Step::Abandon] {
+            assert_eq!(Gate::of(free), Gate::Open);
+        }
+        assert!(Stage::ALL.len() == 6 && Stage::Off.edge().unwrap().earlier() == Stage::Off);
+    }
+}

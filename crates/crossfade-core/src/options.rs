@@ -1,0 +1,93 @@
+//! What a plan says besides who is where: sampling, bounds and budgets of the secondary.
+
+use crate::share::Share;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// How many dual writes are checked after the fact, both sides read (R5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Checks {
+    /// A share of them, in quiet times.
+    Sample(Share),
+    /// All of them: from before the verification that a gate relies on until the move.
+    Full,
+}
+
+/// Sampling, bounds and budgets. Durations are whole milliseconds on every surface.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
+pub struct Options {
+    /// The share of reads that are compared where the stage compares. Default: all.
+    pub compare: Share,
+    /// Which dual writes are checked after the fact. Default: 1 %.
+    pub checks: Checks,
+    /// How long a write waits for its secondary before that goes on in the background. Default: 50 ms.
+    #[serde(rename = "secondary-wait-ms", with = "millis")]
+    pub secondary_wait: Duration,
+    /// How long a secondary call may take in all before it is given up. Default: 5 s.
+    #[serde(rename = "secondary-timeout-ms", with = "millis")]
+    pub secondary_timeout: Duration,
+    /// How many secondary calls may be in flight in one instance; beyond, reads go uncompared and rows are marked.
+    /// Default: 1,024.
+    pub secondary_in_flight: u32,
+    /// The longest time for which an effect whose outcome was not learnt may still land in a store. Default: 5 s.
+    #[serde(rename = "linger-ms", with = "millis")]
+    pub linger: Duration,
+    /// How long writes of moving keys may be held before the step is abandoned (R4). Default: 2 s.
+    #[serde(rename = "hold-bound-ms", with = "millis")]
+    pub hold_bound: Duration,
+    /// With a plan source that cannot acknowledge, how long every revision stands before the next (R12). Default: 0.
+    #[serde(rename = "settle-ms", with = "millis")]
+    pub settle: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            compare: Share::ALL,
+            checks: Checks::Sample(ONE_PERCENT),
+            secondary_wait: Duration::from_millis(50),
+            secondary_timeout: Duration::from_secs(5),
+            secondary_in_flight: 1_024,
+            linger: Duration::from_secs(5),
+            hold_bound: Duration::from_secs(2),
+            settle: Duration::ZERO,
+        }
+    }
+}
+
+const ONE_PERCENT: Share = match Share::from_buckets(1_000) {
+    Some(share) => share,
+    None => Share::NONE,
+};
+
+mod millis {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::time::Duration;
+
+    pub(super) fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_survive_json_and_refuse_what_they_do_not_know() {
+        let options = Options { checks: Checks::Full, ..Options::default() };
+        let json = serde_json::to_string(&options).unwrap();
+        assert!(json.contains("\"secondary-wait-ms\":50"), "{json}");
+        assert_eq!(serde_json::from_str::<Options>(&json).unwrap(), options);
+        assert_eq!(serde_json::from_str::<Options>("{}").unwrap(), Options::default());
+        assert_eq!(Options::default().checks, Checks::Sample("1".parse().unwrap()));
+        assert!(serde_json::from_str::<Options>("{\"secondary-wait\":1}").is_err());
+    }
+}

@@ -1,0 +1,168 @@
+//! Which plan may follow which.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use super::*;
+use crate::cohort::{Bucket, CohortKey};
+use crate::options::Options;
+use crate::plan::{PlanSpec, RampSpec};
+use crate::position::{End, Pin, tests::positions};
+use proptest::prelude::*;
+
+fn plan(position: Position) -> Plan {
+    Plan::new(PlanSpec::at("events", Stage::Off)).unwrap().settled_at(position).unwrap()
+}
+
+fn at(stage: Stage) -> Plan {
+    plan(Position::at(stage))
+}
+
+fn ramping(stage: Stage, percent: &str) -> Position {
+    Position::ramping(stage.edge().unwrap(), percent.parse().unwrap())
+}
+
+#[test]
+fn the_whole_way_forward_and_back_is_lawful_edge_by_edge() {
+    for edge in Edge::all() {
+        let mut here = at(edge.earlier());
+        for position in [ramping(edge.earlier(), "10"), ramping(edge.earlier(), "100"), Position::at(edge.later())] {
+            for next in here.steps_to(position).unwrap() {
+                here.admit(&next).unwrap();
+                here = next;
+            }
+        }
+        let back = here.steps_to(Position::at(edge.earlier()));
+        if edge.leaves_source() {
+            assert!(matches!(back, Err(StepError::NoReturn { .. })));
+        } else {
+            for next in back.unwrap() {
+                here.admit(&next).unwrap();
+                here = next;
+            }
+            assert_eq!(here.position(), &Position::at(edge.earlier()));
+        }
+    }
+}
+
+#[test]
+fn a_jump_over_an_edge_is_refused() {
+    let jump = at(Stage::Off).admit(&at(Stage::Shadow)).unwrap_err();
+    assert_eq!(jump, StepError::TwoEdges { from: "off".into(), to: "shadow".into() });
+    let half = plan(ramping(Stage::Off, "50"));
+    assert!(half.admit(&plan(ramping(Stage::DualWrite, "50"))).is_err());
+    assert!(matches!(half.steps_to(Position::at(Stage::Shadow)), Err(StepError::TwoEdges { .. })));
+}
+
+#[test]
+fn authority_moves_by_hold_move_and_release_only() {
+    let shadow = at(Stage::Shadow);
+    let live = at(Stage::Live);
+    assert!(matches!(shadow.admit(&live), Err(StepError::Unheld { .. })));
+    let steps = shadow.steps_to(Position::at(Stage::Live)).unwrap();
+    let [hold, moved, released] = &steps[..] else { panic!("{steps:?}") };
+    assert_eq!(shadow.admit(hold), Ok(Step::Hold { forward: true }));
+    assert_eq!(hold.admit(moved), Ok(Step::Move { forward: true }));
+    assert_eq!(moved.admit(released), Ok(Step::Release));
+    assert_eq!(released, &live);
+    assert!(matches!(shadow.admit(moved), Err(StepError::Unheld { .. })));
+    assert!(matches!(hold.admit(&live), Err(StepError::UnderWay { .. })));
+    assert_eq!(hold.admit(hold), Ok(Step::Stay));
+    assert!(matches!(hold.steps_to(Position::at(Stage::Live)), Err(StepError::UnderWay { .. })));
+    assert!(matches!(moved.admit(hold), Err(StepError::UnderWay { .. })));
+    for held in [hold, moved] {
+        let abandoned = held.abandoned().unwrap();
+        assert_eq!(held.admit(&abandoned), Ok(Step::Abandon));
+        assert_eq!(abandoned, shadow);
+    }
+    assert_eq!(shadow.abandoned(), None);
+    let back = live.steps_to(Position::at(Stage::Shadow)).unwrap();
+    assert_eq!(live.admit(&back[0]), Ok(Step::Hold { forward: false }));
+    assert_eq!(back[0].admit(&back[1]), Ok(Step::Move { forward: false }));
+}
+
+#[test]
+fn what_is_fixed_for_the_whole_migration_stays() {
+    let here = at(Stage::Off);
+    let other = Plan::new(PlanSpec::at("orders", Stage::Off)).unwrap();
+    assert!(matches!(here.admit(&other), Err(StepError::OtherMigration { .. })));
+    let salted = Plan::new(PlanSpec { salt: Some("new".into()), ..PlanSpec::at("events", Stage::Off) }).unwrap();
+    assert_eq!(here.admit(&salted), Err(StepError::Salt));
+    let whole = Plan::new(PlanSpec { whole: true, ..PlanSpec::at("events", Stage::Off) }).unwrap();
+    assert_eq!(here.admit(&whole), Err(StepError::Whole));
+    assert!(matches!(
+        Plan::new(PlanSpec { whole: true, ..PlanSpec::at("events", Stage::Shadow) })
+            .unwrap()
+            .steps_to(ramping(Stage::Shadow, "5")),
+        Err(StepError::Plan(PlanError::Whole))
+    ));
+}
+
+#[test]
+fn options_change_while_nobody_moves() {
+    let here = at(Stage::Shadow);
+    let full = here.with_options(Options { checks: crate::options::Checks::Full, ..Options::default() }).unwrap();
+    assert_eq!(here.admit(&full), Ok(Step::Stay));
+}
+
+#[test]
+fn leaving_dual_write_backwards_ends_the_targets_claim() {
+    let back = at(Stage::DualWrite).admit(&plan(ramping(Stage::Off, "40"))).unwrap();
+    assert_eq!(back, Step::Ramp { edge: Stage::Off.edge().unwrap(), forward: false });
+    assert!(back.ends_target_claim());
+    let forward = at(Stage::Off).admit(&at(Stage::DualWrite)).unwrap();
+    assert!(!forward.ends_target_claim() && !forward.leaves_source());
+    assert!(!at(Stage::Shadow).admit(&at(Stage::DualWrite)).unwrap().ends_target_claim());
+    assert!(at(Stage::RampDown).admit(&plan(ramping(Stage::RampDown, "1"))).unwrap().leaves_source());
+}
+
+#[test]
+fn nobody_comes_back_from_complete_by_losing_a_pin() {
+    let us = Pin { key: "us".into(), end: End::Later };
+    let pinned = plan(ramping(Stage::RampDown, "0").with_pins(vec![us.clone()]));
+    assert!(matches!(pinned.admit(&plan(ramping(Stage::RampDown, "0"))), Err(StepError::NoReturn { .. })));
+    assert!(pinned.admit(&plan(ramping(Stage::RampDown, "5").with_pins(vec![us]))).is_ok());
+    assert!(pinned.admit(&at(Stage::Complete)).is_ok());
+    let late = Pin { key: "bank".into(), end: End::Earlier };
+    let open = plan(ramping(Stage::RampDown, "50"));
+    assert!(matches!(
+        open.admit(&plan(ramping(Stage::RampDown, "60").with_pins(vec![late.clone()]))),
+        Err(StepError::NoReturn { .. })
+    ));
+    assert!(at(Stage::RampDown).admit(&plan(ramping(Stage::RampDown, "60").with_pins(vec![late]))).is_ok());
+}
+
+proptest! {
+    #[test]
+    fn every_admitted_step_keeps_each_key_on_one_edge(a in positions(), b in positions(), bucket in 0u32..100_000, key in "[a-h]") {
+        let (bucket, key) = (Bucket::new(bucket).unwrap(), CohortKey::new(&key).unwrap());
+        if let Ok(steps) = plan(a.clone()).steps_to(b.clone()) {
+            let (from, to) = (a.stage_of(bucket, key) as i8, b.stage_of(bucket, key) as i8);
+            prop_assert!((from - to).abs() <= 1);
+            prop_assert!(!(from == Stage::Complete as i8 && to < from), "came back from complete");
+            let mut here = plan(a);
+            for next in steps {
+                prop_assert!(here.admit(&next).is_ok());
+                here = next;
+            }
+            prop_assert_eq!(here, plan(b));
+        }
+    }
+
+    #[test]
+    fn a_held_key_has_one_authority_from_hold_to_release(a in positions(), b in positions(), bucket in 0u32..100_000, key in "[a-h]") {
+        let (bucket, key) = (Bucket::new(bucket).unwrap(), CohortKey::new(&key).unwrap());
+        if let Ok(steps) = plan(a.clone()).steps_to(b.clone()) && steps.len() == 3 {
+            let held = |p: &Plan| match p.phase() {
+                Phase::Hold { next: other } | Phase::Move { previous: other } => p.position().moves(other, bucket, key).is_some(),
+                Phase::Settled => false,
+            };
+            let moves = a.moves(&b, bucket, key).is_some();
+            prop_assert_eq!([held(&steps[0]), held(&steps[1]), held(&steps[2])], [moves, moves, false]);
+        }
+    }
+}
+
+#[test]
+fn a_ramp_spec_reads_back() {
+    let spec: RampSpec = serde_json::from_str("{\"to\":\"shadow\",\"percent\":12.5}").unwrap();
+    assert_eq!(spec.percent.buckets(), 12_500);
+}
