@@ -1,0 +1,21 @@
+//! Opening a store by its URL.
+
+use std::sync::Arc;
+
+use crate::{
+    port::{Store, StoreError},
+    url::StoreUrl,
+};
+
+/// Opens the store of a URL. No connection is made yet where the driver allows it: [`Store::ping`] tells.
+///
+/// # Errors
+/// `Config` if the URL does not work for its engine, or the engine was not built in.
+pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
+    match url.kind() {
+        other => Err(StoreError::new(
+            crate::port::ErrorKind::Config,
+            format!("this build has no {other} store: build with the feature `{other}`"),
+        )),
+    }
+}

@@ -1,0 +1,180 @@
+//! The two traits: a [`Store`] opens tables, a [`Table`] reads and writes rows.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+
+use super::{Change, ChangeOutcome, ErrorKind, Page, Position, Range, StoreError};
+use crate::{
+    schema::{Column, ColumnType, Fit, TableName, TableSchema, TableSpec},
+    url::StoreKind,
+    value::{Row, RowKey},
+};
+
+/// A database. Cheap to share; holds a pool of connections or a client.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug {
+    /// Which engine.
+    fn kind(&self) -> StoreKind;
+
+    /// Where it is, without credentials, for messages.
+    fn location(&self) -> String;
+
+    /// Asks the store something small. Called by `check`, and before a long run.
+    /// `Err` is `Unreachable`, `Denied` or `Config`, and says what the person can do.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// The tables of this store that the login can see; for `init`. Empty where the store cannot tell.
+    async fn tables(&self) -> Result<Vec<TableName>, StoreError>;
+
+    /// What the table looks like in this store. A store without columns (DynamoDB, Redis) gives its key attributes and says `open`.
+    /// `Err` is `NoSuchTable` if it is not there or has no primary key.
+    async fn describe(&self, table: &TableName) -> Result<TableSchema, StoreError>;
+
+    /// How values of type `wanted` survive in this store: in the column `found`, or (for stores without columns) in an attribute.
+    /// Pure: the generated tables of `docs/reference/types.md` come from it.
+    fn fit(&self, wanted: &ColumnType, found: Option<&Column>) -> Fit;
+
+    /// Opens a table to read and write rows of exactly `spec.columns`, in that order, as values of exactly these types:
+    /// a source is opened with its own described columns, a target with the mapped columns of its source.
+    /// Refuses with `Unrepresentable` a column that does not [`Store::fit`] (unless lossy and accepted), with `NoSuchTable`/`SchemaChanged` what is missing.
+    /// Columns of the table that are not in the spec are neither read nor written (inserting must work without them).
+    async fn table(&self, spec: &TableSpec) -> Result<Arc<dyn Table>, StoreError>;
+
+    /// Things about this table that a person should know before migrating it (triggers and defaults that write by themselves,
+    /// missing rights, who makes ids): lowercase fragments that name the table. For `check`.
+    async fn warnings(&self, table: &TableName) -> Result<Vec<String>, StoreError> {
+        let _ = table;
+        Ok(Vec::new())
+    }
+}
+
+/// The rows of one table, as opened by [`Store::table`].
+///
+/// All methods may be called concurrently. Dropping the future of a read is harmless; dropping the future of [`Table::write`] or
+/// [`Table::load`] leaves its outcome unknown, like an [`ChangeOutcome::Ambiguous`]: the effect may land within the linger.
+/// Values come back as the types of the spec; a stored value that cannot be one is `Unrepresentable`, with column and key digest,
+/// and never replaced by something near it.
+#[async_trait]
+pub trait Table: Send + Sync + fmt::Debug {
+    /// The spec it was opened with.
+    fn spec(&self) -> &TableSpec;
+
+    /// What this table can do, besides what every table can.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Reads these keys, linearizably (R22: consistent reads, no index, never a replica), each as of some moment after the call.
+    /// The answer has the length and the order of `keys`. Repeating a key is allowed. Stores split large calls themselves.
+    async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError>;
+
+    /// The next rows of `range` after `position`, about `limit` of them (a store with its own page size may give fewer or,
+    /// if one partition holds them, more). Each page is as of some moment after the call; two pages need not be of one moment.
+    /// A row that exists throughout the scan is given at least once; a segment scan may repeat a row.
+    /// [`super::Rest::End`] only when the store said so.
+    async fn scan(&self, range: &Range, position: &Position, limit: usize) -> Result<Page, StoreError>;
+
+    /// Cuts the whole table into ranges of about `rows` rows. They are disjoint and leave nothing out, also of rows that come later.
+    async fn split(&self, rows: u64) -> Result<Vec<Range>, StoreError>;
+
+    /// About how many rows there are, as cheaply as can be; for progress bars only.
+    async fn estimate(&self) -> Result<u64, StoreError>;
+
+    /// Conditional writes, each on its own row (keys within one call are distinct), each atomic, in any order, not atomic together.
+    /// The comparison with `seen` is byte-exact: a numerically or collation-equal value is another value.
+    /// The answer has the length and the order of `changes`. A refusal of one row does not stop the others.
+    /// `Err` means that nothing of the whole call was or will be done (`Unreachable`, `Throttled` before the start, ...);
+    /// a connection that is lost after something was sent is `Ambiguous` per row, not `Err`.
+    /// Repeating a call is safe by construction: what was applied loses the race the second time.
+    async fn write(&self, changes: &[Change]) -> Result<Vec<ChangeOutcome>, StoreError>;
+
+    /// The bulk path: puts rows, unconditionally, as fast as the store can. Lawful only for ranges that no live write can touch (R9).
+    /// When it returns `Ok` all rows are durable. On `Err` some may be: reconcile the range, do not assume.
+    /// A store may refuse existing keys (`Refused`) or overwrite them; either way the caller may not rely on it.
+    async fn load(&self, rows: &[Row]) -> Result<(), StoreError>;
+
+    /// The bulk path without decoding, between two tables of the same [`RawFormat`]; `None` where there is none.
+    fn raw(&self) -> Option<&dyn RawRows> {
+        None
+    }
+
+    /// One checksum for each part of the table between two neighbouring `fences` (sorted keys; n fences make n+1 parts), in one pass.
+    /// Only comparable where [`Capabilities::checksum`] of both tables is the same. `Unsupported` without it.
+    async fn checksums(&self, fences: &[RowKey]) -> Result<Vec<Checksum>, StoreError> {
+        let _ = fences;
+        Err(StoreError::new(ErrorKind::Unsupported, "this store computes no checksums"))
+    }
+
+    /// A token for the transactions that may have written and are not yet committed or rolled back, as of now (R9: late commits).
+    /// `None` where a write is visible when it is acknowledged and no transaction can be open.
+    async fn open_writes(&self) -> Result<Option<OpenWrites>, StoreError> {
+        Ok(None)
+    }
+
+    /// Whether all transactions of `token` have ended. Poll it.
+    async fn have_ended(&self, token: &OpenWrites) -> Result<bool, StoreError> {
+        let _ = token;
+        Ok(true)
+    }
+}
+
+/// The transactions that were open at a moment, in the store's own words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenWrites(pub String);
+
+/// What a table can do. What is missing is declared; the plan refuses, with the reason, to promise what needs it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Capabilities {
+    /// The longest time for which an ambiguous write may still land.
+    pub linger: Duration,
+    /// Whether `scan` gives rows in [`RowKey`] order and `Range::Keys` works with any keys: then two tables can be merged as streams.
+    /// Declared per table: a PostgreSQL text key under a linguistic collation is not in that order.
+    pub ordered: bool,
+    /// Whether the store can check an epoch row within a write (R8).
+    pub fence: bool,
+    /// A column that changes with every write of a row, if one was declared: compare-and-set goes by it.
+    pub version_column: Option<String>,
+    /// The dialect of [`Table::checksums`].
+    pub checksum: Option<ChecksumDialect>,
+    /// Decimals come back with the scale they were put with (`1.0` is not `1.00`). Where false, decimals compare by value.
+    pub keeps_decimal_scale: bool,
+    /// JSON comes back as the text that was put. Where false, JSON compares by value (key order and spaces do not count).
+    pub keeps_json_text: bool,
+    /// Rows of one `write` call that the store takes well; larger calls work and are split.
+    pub write_batch: usize,
+}
+
+/// Two tables of the same dialect give the same checksum for the same rows, bit for bit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ChecksumDialect(pub String);
+
+/// Rows and a digest of them that does not depend on their order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Checksum {
+    /// How many rows.
+    pub rows: u64,
+    /// Exclusive or of the rows' digests.
+    pub digest: u64,
+}
+
+/// A byte format that goes from one table into another without being understood on the way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RawFormat(pub String);
+
+/// The bytes of a range. It ends with `None` only when the store said that it was the end.
+pub type RawDump = BoxStream<'static, Result<Bytes, StoreError>>;
+
+/// The bulk path without decoding.
+#[async_trait]
+pub trait RawRows: Send + Sync {
+    /// Two tables with equal formats may be joined.
+    fn format(&self) -> &RawFormat;
+
+    /// The rows of a range as of one moment.
+    async fn dump(&self, range: &Range) -> Result<RawDump, StoreError>;
+
+    /// Loads a dump as one transaction and returns the number of rows, durable. All or nothing: on `Err` (also an `Err` in the dump) nothing is loaded,
+    /// except `Lost`, where it is not known.
+    async fn load(&self, dump: RawDump) -> Result<u64, StoreError>;
+}
