@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     port::{Store, StoreError},
-    url::StoreUrl,
+    url::{StoreKind, StoreUrl},
 };
 
 /// Opens the store of a URL. No connection is made yet where the driver allows it: [`Store::ping`] tells.
@@ -13,6 +13,9 @@ use crate::{
 /// `Config` if the URL does not work for its engine, or the engine was not built in.
 pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
     match url.kind() {
+        #[cfg(feature = "postgres")]
+        StoreKind::Postgres => Ok(Arc::new(crate::postgres::Postgres::open(url)?)),
+        // Reached by the engines whose feature is off.
         other => Err(StoreError::new(
             crate::port::ErrorKind::Config,
             format!("this build has no {other} store: build with the feature `{other}`"),

@@ -2,11 +2,14 @@
 //!
 //! A value is exact: floats by their bits, decimals by their digits, text by its bytes. Two stores that keep a type keep all of it.
 
+mod convert;
 mod decimal;
 mod json;
 mod order;
 mod show;
+pub(crate) mod text;
 
+pub use convert::fit_between;
 pub use decimal::{Decimal, DecimalError};
 pub use json::{JsonError, canonical_json};
 pub use show::{uuid_from_text, uuid_text};
@@ -138,5 +141,5 @@ impl Row {
 }
 
 /// What identifies one row: the values of the key columns. Ordered as [`crate::Capabilities::ordered`] scans are.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RowKey(pub Vec<Value>);

@@ -60,6 +60,13 @@ impl Value {
     }
 }
 
+impl PartialEq for RowKey {
+    /// As keys: `1.0` and `1.00`, and `0.0` and `-0.0`, are one key, as they are in a unique index.
+    fn eq(&self, other: &RowKey) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
 impl Eq for RowKey {}
 
 impl PartialOrd for RowKey {

@@ -1,0 +1,155 @@
+//! Binary `COPY`: rows of ours into a table, and a table's bytes into another one.
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use futures::{SinkExt, StreamExt, pin_mut};
+use tokio_postgres::CopyInSink;
+
+use super::{PostgresTable, connect::Session, errors};
+use crate::{
+    ErrorKind, Range, Row, StoreError,
+    port::{RawDump, RawFormat, RawRows},
+};
+
+/// Signature, flags, no header extension.
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
+/// Bytes of one message.
+const BLOCK: usize = 64 * 1024;
+
+impl PostgresTable {
+    /// Appends one row in the copy format.
+    fn copy_row(&self, row: &Row, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let count = i16::try_from(row.0.len()).map_err(|_| StoreError::new(ErrorKind::TooLarge, "more columns than a row can have"))?;
+        out.extend_from_slice(&count.to_be_bytes());
+        for (i, value) in row.0.iter().enumerate() {
+            if value.is_null() {
+                out.extend_from_slice(&(-1_i32).to_be_bytes());
+                continue;
+            }
+            let at = out.len();
+            out.extend_from_slice(&[0; 4]);
+            self.shape.encode(i, value, out, Some(row))?;
+            let len = i32::try_from(out.len() - at - 4)
+                .map_err(|_| StoreError::new(ErrorKind::TooLarge, format!("{}: a value is larger than 2 GB", self.shape.shown)).at_key(&row.key(&self.shape.key)))?;
+            out[at..at + 4].copy_from_slice(&len.to_be_bytes());
+        }
+        Ok(())
+    }
+
+    /// Copies rows into `into`, a table with this shape's columns. Encodes everything before the first byte is sent, so that
+    /// an `Unrepresentable` row sends nothing.
+    pub(super) async fn copy_into(&self, session: &Session, into: &str, rows: &mut (dyn Iterator<Item = &Row> + Send)) -> Result<u64, CopyError> {
+        let mut blocks: Vec<Bytes> = Vec::new();
+        let mut block = Vec::with_capacity(BLOCK + 4_096);
+        block.extend_from_slice(HEADER);
+        for row in rows {
+            self.copy_row(row, &mut block).map_err(CopyError::Row)?;
+            if block.len() >= BLOCK {
+                blocks.push(Bytes::from(std::mem::replace(&mut block, Vec::with_capacity(BLOCK + 4_096))));
+            }
+        }
+        block.extend_from_slice(&TRAILER);
+        blocks.push(Bytes::from(block));
+        let sql = format!("COPY {into} ({}) FROM STDIN (FORMAT binary)", self.shape.list);
+        let sink: CopyInSink<Bytes> = session.copy_in(sql.as_str()).await.map_err(CopyError::Database)?;
+        pin_mut!(sink);
+        for block in blocks {
+            sink.feed(block).await.map_err(CopyError::Database)?;
+        }
+        sink.finish().await.map_err(CopyError::Database)
+    }
+
+    pub(super) async fn load_rows(&self, rows: &[Row]) -> Result<(), StoreError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let mut session = self.store.client().await?;
+        session.begin();
+        let done = self.copy_into(&session, &self.shape.table, &mut rows.iter()).await;
+        match done {
+            Ok(_) => {
+                session.finish();
+                Ok(())
+            }
+            Err(CopyError::Row(e)) => {
+                session.finish();
+                Err(e)
+            }
+            Err(CopyError::Database(e)) => Err(errors::of(format!("cannot load into {}", self.shape.shown), e)),
+        }
+    }
+}
+
+/// Why a copy failed.
+pub(super) enum CopyError {
+    /// A row cannot be sent. Nothing was.
+    Row(StoreError),
+    /// The database said no, or nothing any more.
+    Database(tokio_postgres::Error),
+}
+
+#[async_trait]
+impl RawRows for PostgresTable {
+    fn format(&self) -> &RawFormat {
+        &self.raw
+    }
+
+    async fn dump(&self, range: &Range) -> Result<RawDump, StoreError> {
+        let shape = &self.shape;
+        let Range::Keys { from, to } = range else {
+            return Err(StoreError::new(ErrorKind::Unsupported, format!("{} is scanned by keys, not by segments", shape.shown)));
+        };
+        let mut conditions = Vec::new();
+        for (key, operator) in from.iter().map(|k| (k, ">=")).chain(to.iter().map(|k| (k, "<"))) {
+            conditions.push(format!("({}) {operator} {}", shape.key_list, shape.key_literal(key)?));
+        }
+        let bounds = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let sql = format!("COPY (SELECT {} FROM {}{bounds}) TO STDOUT (FORMAT binary)", shape.list, shape.table);
+        let what = format!("cannot copy out of {}", shape.shown);
+        let mut session = self.store.client().await?;
+        session.begin();
+        let rows = match session.copy_out(sql.as_str()).await {
+            Ok(rows) => Box::pin(rows),
+            Err(e) => return Err(errors::of(what, e)),
+        };
+        // The server sends a message per row; joined into blocks they cost a tenth.
+        let blocks = futures::stream::unfold(Some((session, rows, what)), |state| async move {
+            let (mut session, mut rows, what) = state?;
+            let mut block = BytesMut::with_capacity(BLOCK + 4_096);
+            loop {
+                match rows.next().await {
+                    Some(Ok(bytes)) => {
+                        block.extend_from_slice(&bytes);
+                        if block.len() >= BLOCK {
+                            return Some((Ok(block.freeze()), Some((session, rows, what))));
+                        }
+                    }
+                    Some(Err(e)) => return Some((Err(errors::of(what, e)), None)),
+                    // `CopyDone`: the server's own word for the end.
+                    None => {
+                        session.finish();
+                        return Some((Ok(block.freeze()), None));
+                    }
+                }
+            }
+        });
+        Ok(Box::pin(blocks))
+    }
+
+    async fn load(&self, mut dump: RawDump) -> Result<u64, StoreError> {
+        let fail = |e| errors::of(format!("cannot load into {}", self.shape.shown), e);
+        let mut session = self.store.client().await?;
+        session.begin();
+        let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", self.shape.table, self.shape.list);
+        let sink: CopyInSink<Bytes> = session.copy_in(sql.as_str()).await.map_err(fail)?;
+        pin_mut!(sink);
+        while let Some(block) = dump.next().await {
+            // A broken dump drops the sink unfinished, and the session with it: the server rolls the copy back.
+            sink.feed(block?).await.map_err(fail)?;
+        }
+        let rows = sink.finish().await.map_err(fail)?;
+        session.finish();
+        Ok(rows)
+    }
+}
