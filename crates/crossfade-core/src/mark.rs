@@ -20,9 +20,9 @@ pub enum Effect {
 pub enum MarkReason {
     /// The authority's write may or may not have been done, and the secondary was not written.
     AuthorityUnknown,
-    /// The secondary refused the write, or panicked before it answered.
+    /// The secondary certainly did not do the write: it refused it.
     SecondaryFailed,
-    /// The secondary's write timed out or was ambiguous: it may still land.
+    /// The secondary's write timed out, panicked or was ambiguous: it may still land.
     SecondaryUnknown,
     /// The budget of the secondary was used up: its write was not begun.
     OverBudget,

@@ -14,6 +14,17 @@ pub enum Checks {
     Full,
 }
 
+/// Whether the rows written before dual-write are in the target yet (R15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum History {
+    /// The backfill has not been through: a row that only the authority has counts apart, not as a mismatch.
+    Pending,
+    /// Both sides are meant to be equal.
+    #[default]
+    Moved,
+}
+
 /// Sampling, bounds and budgets. Durations are whole milliseconds on every surface.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
@@ -22,6 +33,8 @@ pub struct Options {
     pub compare: Share,
     /// Which dual writes are checked after the fact. Default: 1 %.
     pub checks: Checks,
+    /// Whether old rows are in the target yet. Default: moved.
+    pub history: History,
     /// How long a write waits for its secondary before that goes on in the background. Default: 50 ms.
     #[serde(rename = "secondary-wait-ms", with = "millis")]
     pub secondary_wait: Duration,
@@ -47,6 +60,7 @@ impl Default for Options {
         Options {
             compare: Share::ALL,
             checks: Checks::Sample(ONE_PERCENT),
+            history: History::Moved,
             secondary_wait: Duration::from_millis(50),
             secondary_timeout: Duration::from_secs(5),
             secondary_in_flight: 1_024,

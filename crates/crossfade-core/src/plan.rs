@@ -385,6 +385,7 @@ fn check_options(options: &Options) -> Result<(), PlanError> {
     let Options {
         compare: _,
         checks,
+        history: _,
         secondary_wait,
         secondary_timeout,
         secondary_in_flight,

@@ -1,0 +1,183 @@
+//! From one plan to another within this process: the grace period of R3 and the held moves of R4.
+//!
+//! A control plane conducts a fleet; this conducts one process, for plans that come from a file or from code.
+
+use crate::marks::RowId;
+use crate::migration::Inner;
+use crossfade_core::{Options, Phase, Plan, Position, Revision, StepError};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A step that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advanced {
+    /// The revision in force now.
+    pub revision: Revision,
+    /// How long writes of the moving keys were held; none when no authority moved.
+    pub held: Option<Duration>,
+}
+
+/// Why a step was not taken. The plan in force is the one from before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdvanceError {
+    /// The law does not allow it.
+    #[error(transparent)]
+    Step(#[from] StepError),
+    /// Moving rows stayed marked, or effects lingered, for too long: nothing was held.
+    #[error("{marks} rows of the moving keys are still marked after {waited:?}: repair them (a DAO with `#[snapshot]` and `#[restore]` does it by itself), then try again")]
+    NotQuiet {
+        /// Marked rows among the moving keys.
+        marks: u64,
+        /// How long it was waited.
+        waited: Duration,
+    },
+    /// The bound of the hold passed; the old roles are in force again (R4).
+    #[error("the move was abandoned after writes were held for {held:?}: operations or marks of the old roles did not end in time; try again in a quieter moment or raise hold-bound-ms")]
+    Abandoned {
+        /// How long the writes were held.
+        held: Duration,
+    },
+    /// Keys are not known one by one: only a verification clears that.
+    #[error("writes of unknown rows may have left the sides different: verify every row, then try again")]
+    EverythingSuspect,
+    /// The settle time of every revision does not fit into the bound of a hold (R12).
+    #[error("settle-ms is {settle:?}, and two of them do not fit into hold-bound-ms, {bound:?}: raise the bound or lower settle-ms")]
+    SettleTooLong {
+        /// The settle time.
+        settle: Duration,
+        /// The bound.
+        bound: Duration,
+    },
+    /// The migration was dropped.
+    #[error("the migration is gone")]
+    Gone,
+}
+
+/// What is asked of the conductor.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Goal {
+    pub(crate) position: Position,
+    pub(crate) options: Options,
+}
+
+/// Waits until no row among these is marked, no repair runs and no effect lingers. Cancel safe.
+pub(crate) async fn quiet(inner: &Inner, among: impl Fn(&RowId) -> bool) {
+    let mut changed = inner.marks.watch();
+    loop {
+        changed.mark_unchanged();
+        if is_quiet(inner, &among) {
+            return;
+        }
+        tokio::select! {
+            _ = changed.changed() => {}
+            // Lingers end by themselves, and repairs that found nothing to do change no mark.
+            () = tokio::time::sleep(Duration::from_millis(2)) => {}
+        }
+    }
+}
+
+fn is_quiet(inner: &Inner, among: impl Fn(&RowId) -> bool) -> bool {
+    inner.lingering.load(Ordering::Acquire) == 0
+        && inner.repairing.load(Ordering::Acquire) == 0
+        && inner.marks.count_where(among) == 0
+}
+
+/// Takes the migration to `goal`, one lawful revision after the other.
+pub(crate) async fn advance(inner: &Inner, goal: Goal) -> Result<Advanced, AdvanceError> {
+    let (here, revision) = inner.epochs.peek(|epoch| (epoch.plan.clone(), epoch.revision));
+    // A move that was under way when its conductor went away is abandoned first: nothing was written between.
+    let (here, revision) = match here.abandoned() {
+        None => (here, revision),
+        Some(old_roles) => {
+            let revision = install(inner, &old_roles, revision).await;
+            (old_roles, revision)
+        }
+    };
+    let adjusted = here.with_options(goal.options).map_err(StepError::from)?;
+    let steps = adjusted.steps_to(goal.position)?;
+    let revision = if adjusted == here { revision } else { install(inner, &adjusted, revision).await };
+    match <[Plan; 3]>::try_from(steps) {
+        Ok([hold, moved, released]) => hold_move_release(inner, adjusted, [hold, moved, released], revision).await,
+        Err(steps) => {
+            let mut revision = revision;
+            for plan in steps.iter().filter(|plan| **plan != adjusted) {
+                revision = install(inner, plan, revision).await;
+            }
+            Ok(Advanced { revision, held: None })
+        }
+    }
+}
+
+/// Publishes a revision and returns when it is acknowledged: every operation of an earlier one has ended (R3), and the
+/// settle time has passed (R12).
+async fn install(inner: &Inner, plan: &Plan, after: Revision) -> Revision {
+    let revision = after.next(plan.fingerprint());
+    let sequence = inner.epochs.install(plan.clone(), revision);
+    inner.epochs.grace(sequence).await;
+    tokio::time::sleep(plan.options().settle).await;
+    revision
+}
+
+/// R4. Before anything is held, everything that a hold would have to wait for is waited for, so that the hold is short.
+async fn hold_move_release(
+    inner: &Inner,
+    here: Plan,
+    [hold, moved, released]: [Plan; 3],
+    revision: Revision,
+) -> Result<Advanced, AdvanceError> {
+    let (bound, settle) = (here.options().hold_bound, here.options().settle);
+    if settle * 2 >= bound && !settle.is_zero() {
+        return Err(AdvanceError::SettleTooLong { settle, bound });
+    }
+    let moving = |id: &RowId| Inner::is_moving(&here, &released, id);
+    let patience = here.options().linger * 2 + bound;
+    if tokio::time::timeout(patience, quiet(inner, moving)).await.is_err() {
+        return Err(AdvanceError::NotQuiet { marks: inner.marks.count_where(moving), waited: patience });
+    }
+    if inner.marks.everything_suspect() {
+        return Err(AdvanceError::EverythingSuspect);
+    }
+    let mut abandon = Abandon { inner, after: revision, armed: true };
+    let began = Instant::now();
+    let take = async {
+        abandon.after = install(inner, &hold, abandon.after).await;
+        quiet(inner, moving).await;
+        abandon.after = install(inner, &moved, abandon.after).await;
+    };
+    let in_time = tokio::time::timeout(bound, take).await.is_ok();
+    if !in_time {
+        drop(abandon);
+        return Err(AdvanceError::Abandoned { held: began.elapsed() });
+    }
+    abandon.armed = false;
+    let revision = abandon.after.next(released.fingerprint());
+    let sequence = inner.epochs.install(released, revision);
+    let held = began.elapsed();
+    inner.totals.longest_hold_ms.fetch_max(u64::try_from(held.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    inner.epochs.grace(sequence).await;
+    tokio::time::sleep(settle).await;
+    Ok(Advanced { revision, held: Some(held) })
+}
+
+/// Puts the old roles back into force when a held move ends early, also when its conductor is dropped half-way.
+struct Abandon<'a> {
+    inner: &'a Inner,
+    after: Revision,
+    armed: bool,
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        if !self.armed {
+            return;
+        }
+        let (plan, revision) = self.inner.epochs.peek(|epoch| (epoch.plan.clone(), epoch.revision));
+        if let (Some(old_roles), Phase::Hold { .. } | Phase::Move { .. }) = (plan.abandoned(), plan.phase()) {
+            let revision = revision.next(old_roles.fingerprint());
+            self.inner.epochs.install(old_roles, revision);
+            tracing::warn!(migration = %self.inner.id, %revision, "a move of authority was abandoned; the old roles are in force");
+        }
+    }
+}

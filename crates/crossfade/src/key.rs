@@ -1,0 +1,182 @@
+//! Canonical text of keys: what is hashed, marked and shown as a digest.
+
+use std::fmt::Write as _;
+
+/// A cohort key or a row key: anything with one canonical text.
+///
+/// The text decides the bucket, so that it must be the same in every process and language: digits for integers,
+/// the text itself for text. Derive it for newtypes with `#[derive(crossfade::Key)]`.
+pub trait Key {
+    /// Calls `use_text` with the canonical text. Allocates only where the text has to be put together.
+    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R;
+}
+
+/// A key that its canonical text gives back: what a repair needs to find a marked row again.
+pub trait ParseKey: Key + Sized {
+    /// The key with this canonical text; none when the text is not one of this type.
+    fn parse_key(text: &str) -> Option<Self>;
+}
+
+/// Joins the parts of a key made of several.
+pub const PART: char = '\u{1f}';
+
+/// Formats integers on the stack.
+struct Digits {
+    bytes: [u8; 40],
+    used: usize,
+}
+
+impl std::fmt::Write for Digits {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.used + text.len();
+        self.bytes.get_mut(self.used..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.used = end;
+        Ok(())
+    }
+}
+
+macro_rules! integers {
+    ($($integer:ty),*) => {$(
+        impl Key for $integer {
+            #[inline]
+            fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
+                let mut digits = Digits { bytes: [0; 40], used: 0 };
+                // 128-bit integers have at most 40 characters, so that neither step can fail.
+                let written = write!(digits, "{self}");
+                debug_assert!(written.is_ok());
+                use_text(std::str::from_utf8(&digits.bytes[..digits.used]).unwrap_or_default())
+            }
+        }
+        impl ParseKey for $integer {
+            fn parse_key(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
+        }
+    )*};
+}
+integers!(i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize);
+
+impl Key for str {
+    #[inline]
+    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
+        use_text(self)
+    }
+}
+
+impl Key for String {
+    #[inline]
+    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
+        use_text(self)
+    }
+}
+
+impl ParseKey for String {
+    fn parse_key(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
+impl<K: Key + ?Sized> Key for &K {
+    #[inline]
+    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
+        (**self).with_text(use_text)
+    }
+}
+
+impl Key for std::sync::Arc<str> {
+    #[inline]
+    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
+        use_text(self)
+    }
+}
+
+/// No key is the empty text, which every operation refuses (R13).
+impl<K: Key> Key for Option<K> {
+    #[inline]
+    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
+        match self {
+            Some(key) => key.with_text(use_text),
+            None => use_text(""),
+        }
+    }
+}
+
+/// Composite keys: the parts joined by [`PART`].
+impl<A: Key, B: Key> Key for (A, B) {
+    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
+        use_text(&join([text(&self.0), text(&self.1)]))
+    }
+}
+
+impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
+    fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
+        use_text(&join([text(&self.0), text(&self.1), text(&self.2)]))
+    }
+}
+
+impl<A: ParseKey, B: ParseKey> ParseKey for (A, B) {
+    fn parse_key(text: &str) -> Option<Self> {
+        let (a, b) = text.split_once(PART)?;
+        Some((A::parse_key(a)?, B::parse_key(b)?))
+    }
+}
+
+impl<A: ParseKey, B: ParseKey, C: ParseKey> ParseKey for (A, B, C) {
+    fn parse_key(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, PART);
+        Some((A::parse_key(parts.next()?)?, B::parse_key(parts.next()?)?, C::parse_key(parts.next()?)?))
+    }
+}
+
+/// The canonical text, owned.
+pub fn text(key: &(impl Key + ?Sized)) -> String {
+    key.with_text(str::to_owned)
+}
+
+/// A part that is missing makes the whole key missing (R13): never a key shared by everyone without one.
+fn join<const N: usize>(parts: [String; N]) -> String {
+    if parts.iter().any(String::is_empty) { String::new() } else { parts.join("\u{1f}") }
+}
+
+/// A short digest that names a key in logs and samples without telling it.
+#[must_use]
+pub fn digest(text: &str) -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_digits_and_text_is_itself() {
+        assert_eq!(text(&i128::MIN), i128::MIN.to_string());
+        assert_eq!(text(&42u8), "42");
+        assert_eq!(text("Zoë"), "Zoë");
+        assert_eq!(text(&Some(&7i64)), "7");
+        assert_eq!(text(&None::<i64>), "");
+    }
+
+    #[test]
+    fn parts_are_joined_and_found_again() {
+        let key = ("UA".to_owned(), 1545u32);
+        assert_eq!(text(&key), "UA\u{1f}1545");
+        assert_eq!(<(String, u32)>::parse_key(&text(&key)), Some(key));
+        assert_eq!(<(String, u32)>::parse_key("UA"), None);
+        assert_eq!(<(u8, u8, String)>::parse_key("1\u{1f}2\u{1f}x\u{1f}y"), Some((1, 2, "x\u{1f}y".into())));
+        assert_eq!(u8::parse_key("256"), None);
+    }
+
+    #[test]
+    fn a_missing_part_is_a_missing_key() {
+        assert_eq!(text(&("", 1)), "");
+        assert_eq!(text(&(1, None::<String>, 2)), "");
+    }
+
+    #[test]
+    fn a_digest_is_stable_and_tells_nothing() {
+        assert_eq!(digest("u1"), digest("u1"));
+        assert_ne!(digest("u1"), digest("u2"));
+        assert_eq!(digest("u1").len(), 16);
+    }
+}

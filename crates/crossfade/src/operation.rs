@@ -1,0 +1,257 @@
+//! A named operation: where reads and writes begin, and take their one decision (R2).
+
+use crate::epoch::Epoch;
+use crate::key::Key;
+use crate::marks::RowId;
+use crate::migration::Inner;
+use crate::observe::{Counter, OperationStats};
+use crate::read::ReadTicket;
+use crate::refused::Refused;
+use crate::write::{Prepared, Rows, WriteTicket};
+use crossfade_core::{Bucket, CohortKey, MissingKey, ReadRoute, Share, WriteRoute};
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// A named operation of a migration. Cheap to clone; calls through all clones are counted together.
+#[derive(Clone)]
+pub struct Operation {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) stats: Arc<OperationStats>,
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Operation({}.{})", self.inner.id, self.stats.name)
+    }
+}
+
+/// One part of an operation over several keys, and the places of its keys among all of them (R18).
+#[derive(Debug)]
+pub struct Part<Ticket> {
+    /// What this part is to do.
+    pub ticket: Ticket,
+    /// Places of its keys, in their order.
+    pub places: Vec<usize>,
+}
+
+impl Operation {
+    /// Begins a read. Reads are never held.
+    ///
+    /// # Errors
+    /// [`Refused::MissingKey`].
+    #[inline]
+    pub fn begin_read(&self, key: &(impl Key + ?Sized)) -> Result<ReadTicket<'_>, Refused> {
+        self.stats.count(Counter::Reads);
+        let epoch = self.inner.epochs.enter();
+        let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
+        let route = decision.stage.read_route();
+        Ok(self.read_ticket(epoch, route, || key.with_text(crate::key::digest)))
+    }
+
+    #[inline]
+    fn read_ticket(&self, epoch: Arc<Epoch>, route: ReadRoute, digest: impl FnOnce() -> String) -> ReadTicket<'_> {
+        let compare = route.compare.filter(|_| sampled(epoch.plan.options().compare));
+        let digest = if compare.is_some() { digest() } else { String::new() };
+        ReadTicket { operation: self, epoch, authority: route.authority, compare, digest }
+    }
+
+    /// Begins a read over several keys: one part for each way in which its keys are routed (R18).
+    ///
+    /// # Errors
+    /// [`Refused::MissingKey`] when any key is missing.
+    pub fn split_read<K: Key>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Part<ReadTicket<'_>>>, Refused> {
+        self.stats.count(Counter::Reads);
+        let epoch = self.inner.epochs.enter();
+        let mut groups: Vec<(ReadRoute, Vec<usize>)> = Vec::new();
+        for (place, key) in keys.into_iter().enumerate() {
+            let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
+            group(&mut groups, decision.stage.read_route(), place);
+        }
+        let part = |(route, places)| Part { ticket: self.read_ticket(Arc::clone(&epoch), route, several), places };
+        Ok(groups.into_iter().map(part).collect())
+    }
+
+    /// Begins a read that cannot be split by key (R18).
+    pub fn begin_whole_read(&self) -> ReadTicket<'_> {
+        self.stats.count(Counter::Reads);
+        let epoch = self.inner.epochs.enter();
+        let (route, _, _) = epoch.plan.decide_whole();
+        self.read_ticket(epoch, route, several)
+    }
+
+    /// Begins a write; waits, bounded, while authority moves for its key (R4). Cancel safe: nothing has begun yet.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was written.
+    pub async fn begin_write(
+        &self,
+        key: &(impl Key + ?Sized),
+        row: &(impl Key + ?Sized),
+    ) -> Result<WriteTicket<'_>, Refused> {
+        self.stats.count(Counter::Writes);
+        let mut waiting = None;
+        loop {
+            let epoch = self.inner.epochs.enter();
+            let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
+            if decision.held {
+                self.wait_for_move(epoch, &mut waiting).await?;
+                continue;
+            }
+            let route = decision.stage.write_route();
+            let rows = match route.secondary {
+                None => Rows::NotMirrored,
+                Some(_) => Rows::One(row_id(key, row, decision.bucket)?),
+            };
+            return Ok(WriteTicket::new(self, epoch, route, rows));
+        }
+    }
+
+    /// Begins a write over several keys: one part for each way in which its keys are routed (R18).
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was written.
+    pub async fn split_write<K: Key, R: Key>(
+        &self,
+        rows: impl IntoIterator<Item = (K, R)>,
+    ) -> Result<Vec<Part<WriteTicket<'_>>>, Refused> {
+        self.stats.count(Counter::Writes);
+        let rows: Vec<(K, R)> = rows.into_iter().collect();
+        let mut waiting = None;
+        loop {
+            // One epoch for all keys: waiting for one while holding another would hold up the move itself.
+            let epoch = self.inner.epochs.enter();
+            let mut groups: Vec<(WriteRoute, Vec<usize>)> = Vec::new();
+            let mut ids = Vec::with_capacity(rows.len());
+            let mut held = false;
+            for (place, (key, row)) in rows.iter().enumerate() {
+                let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
+                held |= decision.held;
+                group(&mut groups, decision.stage.write_route(), place);
+                ids.push(row_id(key, row, decision.bucket)?);
+            }
+            if held {
+                self.wait_for_move(epoch, &mut waiting).await?;
+                continue;
+            }
+            let part = |(route, places): (WriteRoute, Vec<usize>)| {
+                let rows = match route.secondary {
+                    None => Rows::NotMirrored,
+                    Some(_) => Rows::Many(places.iter().map(|place| Arc::clone(&ids[*place])).collect()),
+                };
+                Part { ticket: WriteTicket::new(self, Arc::clone(&epoch), route, rows), places }
+            };
+            return Ok(groups.into_iter().map(part).collect());
+        }
+    }
+
+    /// Begins a write that cannot be split by key (R18); waits, bounded, while authority moves for any key.
+    ///
+    /// # Errors
+    /// [`Refused::Held`]; nothing was written.
+    pub async fn begin_whole_write(&self) -> Result<WriteTicket<'_>, Refused> {
+        self.stats.count(Counter::Writes);
+        let mut waiting = None;
+        loop {
+            let epoch = self.inner.epochs.enter();
+            let (_, route, held) = epoch.plan.decide_whole();
+            if held {
+                self.wait_for_move(epoch, &mut waiting).await?;
+                continue;
+            }
+            let rows = if route.secondary.is_some() { Rows::Unknown } else { Rows::NotMirrored };
+            return Ok(WriteTicket::new(self, epoch, route, rows));
+        }
+    }
+
+    /// Begins a write inside a transaction of the caller's (R19): prepare, commit, then mirror.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was written.
+    pub async fn prepare(
+        &self,
+        key: &(impl Key + ?Sized),
+        row: &(impl Key + ?Sized),
+    ) -> Result<Prepared, Refused> {
+        Ok(self.begin_write(key, row).await?.prepared())
+    }
+
+    /// Returns at the next plan; the epoch is let go first, since the move waits for it.
+    #[cold]
+    async fn wait_for_move(&self, epoch: Arc<Epoch>, waiting: &mut Option<Instant>) -> Result<(), Refused> {
+        let bound = epoch.plan.options().hold_bound;
+        let mut changed = self.inner.epochs.watch();
+        let seen = *changed.borrow_and_update();
+        if seen != epoch.sequence() {
+            return Ok(());
+        }
+        drop(epoch);
+        let since = *waiting.get_or_insert_with(|| {
+            self.stats.count(Counter::Held);
+            Instant::now()
+        });
+        match tokio::time::timeout_at(since + bound, changed.changed()).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Refused::Held { waited: since.elapsed() }),
+        }
+    }
+}
+
+/// What stands for a digest where no single key does.
+fn several() -> String {
+    "(several keys)".to_owned()
+}
+
+fn group<Route: PartialEq>(groups: &mut Vec<(Route, Vec<usize>)>, route: Route, place: usize) {
+    match groups.iter_mut().find(|(known, _)| *known == route) {
+        Some((_, places)) => places.push(place),
+        None => groups.push((route, vec![place])),
+    }
+}
+
+fn row_id(
+    key: &(impl Key + ?Sized),
+    row: &(impl Key + ?Sized),
+    bucket: Bucket,
+) -> Result<Arc<RowId>, MissingKey> {
+    let row = row.with_text(|text| CohortKey::new(text).map(|_| Box::<str>::from(text)))?;
+    let key = key.with_text(|text| Box::<str>::from(text));
+    Ok(Arc::new(RowId { row, key, bucket }))
+}
+
+/// Whether this call belongs to the share: a cheap random draw, good enough for sampling and for nothing else.
+#[inline]
+pub(crate) fn sampled(share: Share) -> bool {
+    thread_local! {
+        static STATE: Cell<u64> = const { Cell::new(0x9e37_79b9_7f4a_7c15) };
+    }
+    if share == Share::ALL {
+        return true;
+    }
+    if share == Share::NONE {
+        return false;
+    }
+    STATE.with(|state| {
+        // xorshift64*, Marsaglia 2003.
+        let mut x = state.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        state.set(x);
+        Bucket::of_hash(x.wrapping_mul(0x2545_f491_4f6c_dd1d)).number() < share.buckets()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_is_drawn_about_as_often_as_it_says() {
+        let quarter = Share::from_buckets(25_000).unwrap_or_default();
+        let drawn = (0..40_000).filter(|_| sampled(quarter)).count();
+        assert!((9_000..11_000).contains(&drawn), "{drawn}");
+        assert!(sampled(Share::ALL) && !sampled(Share::NONE));
+    }
+}

@@ -1,0 +1,290 @@
+//! When two answers are the same answer.
+//!
+//! As in `github/scientist`, "clean" (reduce a value before it is compared) is apart from "ignore" (a known, accepted
+//! difference).
+
+use serde::Serialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a comparator found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Comparison {
+    /// The same answer.
+    Match,
+    /// The secondary lacks rows that the authority has, and has nothing else: perhaps the backfill has yet to come.
+    Missing,
+    /// Different answers, in these fields; empty when the comparator does not know fields.
+    Differ(Vec<String>),
+}
+
+/// Compares two answers. Runs on a background task; a panic counts as an unknown comparison.
+pub trait Compare<T>: Send + Sync + 'static {
+    /// Compares the authority's answer with the secondary's.
+    fn compare(&self, authority: &T, secondary: &T) -> Comparison;
+}
+
+impl<T, F> Compare<T> for F
+where
+    F: Fn(&T, &T) -> Comparison + Send + Sync + 'static,
+{
+    fn compare(&self, authority: &T, secondary: &T) -> Comparison {
+        self(authority, secondary)
+    }
+}
+
+/// `==`. The default.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Equality;
+
+/// The comparator of `==`.
+#[must_use]
+pub const fn equality() -> Equality {
+    Equality
+}
+
+impl<T: PartialEq> Compare<T> for Equality {
+    fn compare(&self, authority: &T, secondary: &T) -> Comparison {
+        if authority == secondary { Comparison::Match } else { Comparison::Differ(Vec::new()) }
+    }
+}
+
+/// Collections whose order means nothing: rows are paired by a key. See [`unordered`].
+#[derive(Debug, Clone, Copy)]
+pub struct Unordered<F>(F);
+
+/// Compares collections row by row, paired by `key`, in any order.
+pub const fn unordered<R, K: Ord, F: Fn(&R) -> K>(key: F) -> Unordered<F> {
+    Unordered(key)
+}
+
+impl<R, K, F> Compare<Vec<R>> for Unordered<F>
+where
+    R: PartialEq,
+    K: Ord,
+    F: Fn(&R) -> K + Send + Sync + 'static,
+{
+    fn compare(&self, authority: &Vec<R>, secondary: &Vec<R>) -> Comparison {
+        let index = |rows: &Vec<R>| -> Vec<usize> {
+            let mut order: Vec<usize> = (0..rows.len()).collect();
+            order.sort_by_key(|place| (self.0)(&rows[*place]));
+            order
+        };
+        let (ours, theirs) = (index(authority), index(secondary));
+        let (mut theirs, mut missing) = (theirs.into_iter().peekable(), false);
+        for place in ours {
+            let row = &authority[place];
+            match theirs.peek() {
+                Some(other) if secondary[*other] == *row => {
+                    theirs.next();
+                }
+                Some(other) if (self.0)(&secondary[*other]) > (self.0)(row) => missing = true,
+                None => missing = true,
+                Some(_) => return Comparison::Differ(Vec::new()),
+            }
+        }
+        match (theirs.next(), missing) {
+            (Some(_), _) => Comparison::Differ(Vec::new()),
+            (None, true) => Comparison::Missing,
+            (None, false) => Comparison::Match,
+        }
+    }
+}
+
+/// Field by field over serde values. See [`fields`].
+#[derive(Debug, Clone, Default)]
+pub struct Fields {
+    ignored: BTreeSet<String>,
+    tolerances: BTreeMap<String, f64>,
+    unordered_by: Option<String>,
+    clean: Option<fn(&mut Value)>,
+}
+
+/// Compares any serializable answers field by field, and names the fields that differ.
+///
+/// Paths join names by `.`; elements of arrays carry no number, so that `note` of a list of events is just `note`.
+#[must_use]
+pub fn fields() -> Fields {
+    Fields::default()
+}
+
+impl Fields {
+    /// Accepts any difference in this field.
+    #[must_use]
+    pub fn ignore(mut self, path: &str) -> Fields {
+        self.ignored.insert(path.to_owned());
+        self
+    }
+
+    /// Accepts numbers in this field that are at most `tolerance` apart.
+    #[must_use]
+    pub fn tolerance(mut self, path: &str, tolerance: f64) -> Fields {
+        self.tolerances.insert(path.to_owned(), tolerance);
+        self
+    }
+
+    /// Pairs the rows of a top-level array by this field instead of by their place.
+    #[must_use]
+    pub fn unordered_by(mut self, field: &str) -> Fields {
+        self.unordered_by = Some(field.to_owned());
+        self
+    }
+
+    /// Reduces both values before they are compared.
+    #[must_use]
+    pub fn clean(mut self, clean: fn(&mut Value)) -> Fields {
+        self.clean = Some(clean);
+        self
+    }
+
+    fn walk(&self, path: &str, ours: &Value, theirs: &Value, differing: &mut BTreeSet<String>) {
+        if ours == theirs || self.ignored.contains(path) {
+            return;
+        }
+        match (ours, theirs) {
+            (Value::Object(a), Value::Object(b)) => {
+                let names: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+                for name in names {
+                    let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    let (a, b) = (a.get(name).unwrap_or(&Value::Null), b.get(name).unwrap_or(&Value::Null));
+                    self.walk(&below, a, b, differing);
+                }
+            }
+            (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+                for (a, b) in a.iter().zip(b) {
+                    self.walk(path, a, b, differing);
+                }
+            }
+            (Value::Number(a), Value::Number(b)) => {
+                let apart = a.as_f64().zip(b.as_f64()).map(|(a, b)| (a - b).abs());
+                let allowed = self.tolerances.get(path).copied().unwrap_or(-1.0);
+                if apart.is_none_or(|apart| apart > allowed) {
+                    differing.insert(path.to_owned());
+                }
+            }
+            (
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_),
+                _,
+            ) => {
+                differing.insert(if path.is_empty() { "(value)".to_owned() } else { path.to_owned() });
+            }
+        }
+    }
+
+    /// Pairs rows by their key; true when the secondary lacks some.
+    fn pair(&self, field: &str, ours: Vec<Value>, theirs: Vec<Value>, differing: &mut BTreeSet<String>) -> bool {
+        let index = |rows: Vec<Value>| {
+            let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+            for row in rows {
+                found.entry(row.get(field).unwrap_or(&Value::Null).to_string()).or_default().push(row);
+            }
+            found
+        };
+        let (ours, mut theirs) = (index(ours), index(theirs));
+        let mut missing = false;
+        for (key, rows) in ours {
+            let others = theirs.remove(&key).unwrap_or_default();
+            missing |= others.len() < rows.len();
+            if others.len() > rows.len() {
+                differing.insert(field.to_owned());
+            }
+            for (row, other) in rows.iter().zip(&others) {
+                self.walk("", row, other, differing);
+            }
+        }
+        if !theirs.is_empty() {
+            differing.insert(field.to_owned());
+        }
+        missing
+    }
+}
+
+impl<T: Serialize> Compare<T> for Fields {
+    fn compare(&self, authority: &T, secondary: &T) -> Comparison {
+        let value = |answer: &T| {
+            serde_json::to_value(answer).map(|mut value| {
+                if let Some(clean) = self.clean {
+                    clean(&mut value);
+                }
+                value
+            })
+        };
+        let (Ok(ours), Ok(theirs)) = (value(authority), value(secondary)) else {
+            return Comparison::Differ(vec!["(not serializable)".to_owned()]);
+        };
+        let mut differing = BTreeSet::new();
+        let missing = match (&self.unordered_by, ours, theirs) {
+            (Some(field), Value::Array(ours), Value::Array(theirs)) => self.pair(field, ours, theirs, &mut differing),
+            (_, Value::Null, Value::Null) => false,
+            (_, ours, Value::Null) if !ours.is_null() => true,
+            (_, ours, theirs) => {
+                self.walk("", &ours, &theirs, &mut differing);
+                false
+            }
+        };
+        match (differing.is_empty(), missing) {
+            (true, false) => Comparison::Match,
+            (true, true) => Comparison::Missing,
+            (false, _) => Comparison::Differ(differing.into_iter().collect()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn differ(fields: &[&str]) -> Comparison {
+        Comparison::Differ(fields.iter().map(|field| (*field).to_owned()).collect())
+    }
+
+    #[test]
+    fn unordered_rows_are_paired_by_key() {
+        let by_key = unordered(|row: &(u8, char)| row.0);
+        let compare = |a: &[(u8, char)], b: &[(u8, char)]| by_key.compare(&a.to_vec(), &b.to_vec());
+        assert_eq!(compare(&[(1, 'a'), (2, 'b')], &[(2, 'b'), (1, 'a')]), Comparison::Match);
+        assert_eq!(compare(&[(1, 'a'), (2, 'b'), (3, 'c')], &[(2, 'b')]), Comparison::Missing);
+        assert_eq!(compare(&[(1, 'a')], &[(1, 'x')]), differ(&[]));
+        assert_eq!(compare(&[(2, 'b')], &[(2, 'b'), (1, 'a')]), differ(&[]));
+        assert_eq!(compare(&[(1, 'a')], &[(1, 'a'), (2, 'b')]), differ(&[]));
+        assert_eq!(compare(&[], &[]), Comparison::Match);
+    }
+
+    #[test]
+    fn differing_fields_are_named() {
+        let (a, b) = (json!({"id": 1, "at": {"zone": "Z"}, "x": 1}), json!({"id": 1, "at": {"zone": "W"}, "x": 2}));
+        assert_eq!(fields().compare(&a, &b), differ(&["at.zone", "x"]));
+        assert_eq!(fields().ignore("x").ignore("at.zone").compare(&a, &b), Comparison::Match);
+        assert_eq!(fields().ignore("at").tolerance("x", 1.0).compare(&a, &b), Comparison::Match);
+        assert_eq!(fields().ignore("at").tolerance("x", 0.5).compare(&a, &b), differ(&["x"]));
+        assert_eq!(fields().compare(&json!(1), &json!("1")), differ(&["(value)"]));
+        assert_eq!(fields().compare(&json!([1]), &json!([1, 2])), differ(&["(value)"]));
+    }
+
+    #[test]
+    fn values_are_cleaned_first() {
+        let clean = fields().clean(|value| {
+            if let Some(text) = value.as_str().map(str::to_lowercase) {
+                *value = Value::String(text);
+            }
+        });
+        assert_eq!(clean.compare(&"Zoë", &"zoë"), Comparison::Match);
+        assert_eq!(fields().compare(&"Zoë", &"zoë"), differ(&["(value)"]));
+    }
+
+    #[test]
+    fn rows_that_only_the_authority_has_are_missing_and_the_other_way_round_differ() {
+        let by_id = fields().unordered_by("id");
+        let rows = |ids: &[u8]| ids.iter().map(|id| json!({"id": id, "v": id})).collect::<Vec<_>>();
+        assert_eq!(by_id.compare(&rows(&[1, 2]), &rows(&[2, 1])), Comparison::Match);
+        assert_eq!(by_id.compare(&rows(&[1, 2]), &rows(&[1])), Comparison::Missing);
+        assert_eq!(by_id.compare(&rows(&[1]), &rows(&[1, 2])), differ(&["id"]));
+        assert_eq!(by_id.compare(&rows(&[1]), &rows(&[1, 1])), differ(&["id"]));
+        let changed = vec![json!({"id": 1, "v": 9})];
+        assert_eq!(by_id.compare(&rows(&[1, 2]), &changed), differ(&["v"]));
+        assert_eq!(fields().compare(&Some(1), &None), Comparison::Missing);
+        assert_eq!(fields().compare(&None, &Some(1)), differ(&["(value)"]));
+        assert_eq!(fields().compare(&None::<u8>, &None), Comparison::Match);
+    }
+}

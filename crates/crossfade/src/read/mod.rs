@@ -1,0 +1,238 @@
+//! Reads: the authority on the caller's task; the other side on a bounded, budgeted, timed task, compared there.
+
+pub mod compare;
+
+use crate::epoch::Epoch;
+use crate::migration::Inner;
+use crate::observe::{Counter, OperationStats, timed_now};
+use crate::operation::Operation;
+use crate::secondary::{Outcome, Permit, guarded};
+use compare::{Compare, Comparison};
+use crossfade_core::{History, Revision, Side};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A read that has taken its decision. Dropping it reads nothing.
+#[must_use = "a ticket that is dropped reads nothing"]
+pub struct ReadTicket<'a> {
+    pub(crate) operation: &'a Operation,
+    pub(crate) epoch: Arc<Epoch>,
+    pub(crate) authority: Side,
+    pub(crate) compare: Option<Side>,
+    pub(crate) digest: String,
+}
+
+impl std::fmt::Debug for ReadTicket<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ReadTicket({} from {}, compared with {:?})", self.operation.stats.name, self.authority, self.compare)
+    }
+}
+
+/// When a mismatch is read again: writes in flight, and the secondary's own delay, have these long to pass.
+const GENERATIONS: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
+
+impl ReadTicket<'_> {
+    /// The side whose answer is the caller's.
+    #[must_use]
+    #[inline]
+    pub fn authority(&self) -> Side {
+        self.authority
+    }
+
+    /// The other side is read too: [`ReadTicket::compared`]; otherwise [`ReadTicket::single`].
+    #[must_use]
+    #[inline]
+    pub fn is_compared(&self) -> bool {
+        self.compare.is_some()
+    }
+
+    /// Reads the authority alone. Cancel safe where `call` is.
+    ///
+    /// # Errors
+    /// The authority's own (P1).
+    #[inline]
+    pub async fn single<T, E>(self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let stats = &self.operation.stats;
+        let answer = if timed_now() { timed(stats, self.authority, call).await } else { call.await };
+        if answer.is_err() {
+            stats.count(Counter::AuthorityErrors);
+        }
+        answer
+    }
+
+    /// Reads the authority for the caller, then the other side in the background, and compares. `again` reads a side
+    /// with arguments of its own, as often as it takes to confirm a mismatch. Cancel safe where `call` is.
+    ///
+    /// # Errors
+    /// The authority's own (P1): nothing of the other side reaches the caller.
+    pub async fn compared<T, E, S>(
+        self,
+        comparator: impl Compare<T>,
+        call: impl Future<Output = Result<T, E>>,
+        again: impl Fn(Side) -> S + Send + Sync + 'static,
+    ) -> Result<T, E>
+    where
+        T: Clone + Send + Sync + 'static,
+        E: Send + 'static,
+        S: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let ReadTicket { operation, epoch, authority, compare, digest } = self;
+        let answer = timed(&operation.stats, authority, call).await;
+        let Some(secondary) = compare else { return answer };
+        let value = match &answer {
+            Ok(value) => value.clone(),
+            Err(_) => {
+                operation.stats.count(Counter::AuthorityErrors);
+                return answer;
+            }
+        };
+        let options = epoch.plan.options();
+        let Some(permit) = operation.inner.budget.acquire(options.secondary_in_flight) else {
+            operation.stats.count(Counter::Skipped);
+            return answer;
+        };
+        let comparing = Comparing {
+            inner: Arc::downgrade(&operation.inner),
+            stats: Arc::clone(&operation.stats),
+            secondary,
+            timeout: options.secondary_timeout,
+            history: options.history,
+            revision: epoch.revision,
+            digest,
+            _permit: permit,
+        };
+        // A comparison has no effect: it does not hold its epoch, and is void when the plan changes under it.
+        drop(epoch);
+        operation.inner.runtime.spawn(comparing.run(value, comparator, again));
+        answer
+    }
+}
+
+async fn timed<T>(stats: &OperationStats, side: Side, call: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let answer = call.await;
+    stats.latency(side, began.elapsed());
+    answer
+}
+
+/// The part of a read that the caller does not wait for.
+struct Comparing {
+    inner: std::sync::Weak<Inner>,
+    stats: Arc<OperationStats>,
+    secondary: Side,
+    timeout: Duration,
+    history: History,
+    revision: Revision,
+    digest: String,
+    _permit: Permit,
+}
+
+/// There is no answer to compare; it has been counted.
+struct NoAnswer;
+
+impl Comparing {
+    async fn run<T, E, S>(self, value: T, comparator: impl Compare<T>, again: impl Fn(Side) -> S + Send + Sync + 'static)
+    where
+        T: Send + Sync + 'static,
+        E: Send + 'static,
+        S: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let counter = match self.judge(value, &comparator, &again).await {
+            Ok(Comparison::Match) => Counter::Matched,
+            Ok(Comparison::Missing) if self.history == History::Pending => Counter::NotBackfilled,
+            Ok(found) => {
+                let Some(inner) = self.inner.upgrade() else { return };
+                // Keys may have changed sides while it was read again: then the sides may lawfully differ.
+                if inner.epochs.peek(|epoch| epoch.revision) != self.revision {
+                    Counter::Unknown
+                } else {
+                    let fields = match found {
+                        Comparison::Differ(fields) => fields,
+                        Comparison::Missing => vec!["(missing)".to_owned()],
+                        Comparison::Match => Vec::new(),
+                    };
+                    tracing::warn!(
+                        migration = %inner.id,
+                        operation = %self.stats.name,
+                        key_digest = %self.digest,
+                        fields = ?fields,
+                        "source and target differ"
+                    );
+                    self.stats.sample(self.digest.clone(), fields);
+                    Counter::Mismatched
+                }
+            }
+            Err(NoAnswer) => Counter::Unknown,
+        };
+        if !matches!(counter, Counter::Unknown) {
+            self.stats.count(Counter::Compared);
+        }
+        self.stats.count(counter);
+    }
+
+    /// Compares; a difference counts only when the authority stood still around it and it is still there later.
+    async fn judge<T, E, S>(
+        &self,
+        value: T,
+        comparator: &impl Compare<T>,
+        again: &(impl Fn(Side) -> S + Send + Sync + 'static),
+    ) -> Result<Comparison, NoAnswer>
+    where
+        S: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let mut found = self.compare(comparator, &value, &self.read(self.secondary, again, true).await?)?;
+        for wait in GENERATIONS {
+            if found == Comparison::Match {
+                return Ok(found);
+            }
+            tokio::time::sleep(wait).await;
+            let before = self.read(self.secondary.other(), again, false).await?;
+            let other = self.read(self.secondary, again, false).await?;
+            let after = self.read(self.secondary.other(), again, false).await?;
+            found = self.compare(comparator, &before, &other)?;
+            if found != Comparison::Match && self.compare(comparator, &before, &after)? != Comparison::Match {
+                // The row is being written: what was seen says nothing.
+                found = self.compare(comparator, &after, &other)?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// A comparator is user code: its panic is an unknown comparison.
+    fn compare<T>(&self, comparator: &impl Compare<T>, ours: &T, theirs: &T) -> Result<Comparison, NoAnswer> {
+        let compared = std::panic::AssertUnwindSafe(|| comparator.compare(ours, theirs));
+        std::panic::catch_unwind(compared).map_err(|_| {
+            self.stats.count(Counter::SecondaryPanics);
+            NoAnswer
+        })
+    }
+
+    async fn read<T, E, S>(
+        &self,
+        side: Side,
+        again: &(impl Fn(Side) -> S + Send + Sync + 'static),
+        first: bool,
+    ) -> Result<T, NoAnswer>
+    where
+        S: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let began = Instant::now();
+        let counter = match guarded(async { again(side).await }, self.timeout).await {
+            Outcome::Answered(Ok(value)) => {
+                if first {
+                    self.stats.latency(side, began.elapsed());
+                }
+                return Ok(value);
+            }
+            Outcome::Answered(Err(_)) => Counter::SecondaryErrors,
+            Outcome::TimedOut => Counter::SecondaryTimeouts,
+            Outcome::Panicked => Counter::SecondaryPanics,
+        };
+        self.stats.count(counter);
+        Err(NoAnswer)
+    }
+}
+

@@ -1,0 +1,21 @@
+//! The only errors that crossfade itself puts before a caller.
+
+use crossfade_core::MissingKey;
+use std::time::Duration;
+
+/// Why an operation was not begun. Nothing was read or written: it may be tried again.
+///
+/// With `#[dao(refused = …)]` it becomes an error of the user's own type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The operation came without its cohort key or row key (R13).
+    #[error(transparent)]
+    MissingKey(#[from] MissingKey),
+    /// Authority is moving for this key, and the stated bound passed before it had moved (R4).
+    #[error("writes of this key were held for {waited:?} while authority moves: try again")]
+    Held {
+        /// How long the write waited.
+        waited: Duration,
+    },
+}

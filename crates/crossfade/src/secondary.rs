@@ -1,0 +1,85 @@
+//! Calls to the secondary: budgeted, timed, and unable to hurt anyone (P1).
+
+use futures::FutureExt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// What became of a secondary call.
+#[derive(Debug)]
+pub(crate) enum Outcome<T> {
+    /// It answered.
+    Answered(T),
+    /// It was given up after its time-out: its effect may still land.
+    TimedOut,
+    /// It panicked: how far it had come nobody knows.
+    Panicked,
+}
+
+/// Runs a secondary call to its end, its time-out or its panic.
+pub(crate) async fn guarded<F: Future>(call: F, timeout: Duration) -> Outcome<F::Output> {
+    match tokio::time::timeout(timeout, AssertUnwindSafe(call).catch_unwind()).await {
+        Ok(Ok(answer)) => Outcome::Answered(answer),
+        Ok(Err(_panic)) => Outcome::Panicked,
+        Err(_elapsed) => Outcome::TimedOut,
+    }
+}
+
+/// How many secondary calls may be in flight in this instance.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    in_flight: AtomicU32,
+}
+
+/// One secondary call's part of the budget, given back on drop.
+#[derive(Debug)]
+pub(crate) struct Permit(Arc<Budget>);
+
+impl Budget {
+    /// A permit, unless `limit` are out already.
+    pub(crate) fn acquire(self: &Arc<Self>, limit: u32) -> Option<Permit> {
+        if self.in_flight.fetch_add(1, Ordering::Relaxed) < limit {
+            Some(Permit(Arc::clone(self)))
+        } else {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            None
+        }
+    }
+
+    /// Calls in flight at this moment.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_answers_times_out_or_panics() {
+        let second = Duration::from_secs(1);
+        assert!(matches!(guarded(async { 7 }, second).await, Outcome::Answered(7)));
+        assert!(matches!(guarded(std::future::pending::<()>(), second).await, Outcome::TimedOut));
+        assert!(matches!(guarded(async { panic!("on purpose") }, second).await, Outcome::<()>::Panicked));
+    }
+
+    #[test]
+    fn a_budget_is_given_back() {
+        let budget = Arc::new(Budget::default());
+        let (first, second) = (budget.acquire(2).unwrap(), budget.acquire(2).unwrap());
+        assert!(budget.acquire(2).is_none());
+        drop(first);
+        assert_eq!(budget.in_flight(), 1);
+        drop((budget.acquire(2).unwrap(), second));
+        assert_eq!(budget.in_flight(), 0);
+    }
+}

@@ -1,0 +1,181 @@
+//! Writes: the authority first, then the secondary, in row order; what is left half-done is marked, never forgotten.
+
+mod order;
+mod prepared;
+mod settle;
+
+pub(crate) use order::RowOrder;
+pub use prepared::Prepared;
+
+use crate::epoch::Epoch;
+use crate::marks::RowId;
+use crate::observe::{Counter, timed_now};
+use crate::operation::Operation;
+use crossfade_core::{Effect, Side, WriteRoute};
+use settle::{Ending, Mirroring};
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// How a write reaches the secondary (R17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mirror {
+    /// The call carries state, or is blind and deterministic: doing it in the authority's order makes the sides equal.
+    State,
+    /// The call is repeated though it may come out differently: its row is marked every time.
+    Guess,
+}
+
+/// The rows that a write touches.
+#[derive(Debug, Clone)]
+pub(crate) enum Rows {
+    /// One side only: nothing to hold equal.
+    NotMirrored,
+    One(Arc<RowId>),
+    Many(Vec<Arc<RowId>>),
+    /// A write that cannot be split by key names no rows (R18).
+    Unknown,
+}
+
+impl Rows {
+    pub(crate) fn ids(&self) -> &[Arc<RowId>] {
+        match self {
+            Rows::One(id) => std::slice::from_ref(id),
+            Rows::Many(ids) => ids,
+            Rows::NotMirrored | Rows::Unknown => &[],
+        }
+    }
+}
+
+/// A write that has taken its decision. Dropping it writes nothing.
+#[must_use = "a ticket that is dropped writes nothing"]
+pub struct WriteTicket<'a> {
+    operation: &'a Operation,
+    epoch: Arc<Epoch>,
+    route: WriteRoute,
+    rows: Rows,
+}
+
+impl std::fmt::Debug for WriteTicket<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WriteTicket({}, {:?})", self.operation.stats.name, self.route)
+    }
+}
+
+impl<'a> WriteTicket<'a> {
+    pub(crate) fn new(operation: &'a Operation, epoch: Arc<Epoch>, route: WriteRoute, rows: Rows) -> WriteTicket<'a> {
+        WriteTicket { operation, epoch, route, rows }
+    }
+
+    /// The side whose answer is the caller's.
+    #[must_use]
+    #[inline]
+    pub fn authority(&self) -> Side {
+        self.route.authority
+    }
+
+    /// The other side is written too: [`WriteTicket::mirrored`]; otherwise [`WriteTicket::single`].
+    #[must_use]
+    #[inline]
+    pub fn is_mirrored(&self) -> bool {
+        self.route.secondary.is_some()
+    }
+
+    /// Writes the authority alone. Dropped half-way, or failed without a definite refusal, the operation counts as
+    /// running until its linger has passed (R3).
+    ///
+    /// # Errors
+    /// The authority's own (P1).
+    #[inline]
+    pub async fn single<T, E>(
+        self,
+        effect_of: fn(&E) -> Effect,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let WriteTicket { operation, epoch, route, rows: _ } = self;
+        let ending = Ending::new(&operation.inner, epoch);
+        let answer = if timed_now() {
+            let began = Instant::now();
+            let answer = call.await;
+            operation.stats.latency(route.authority, began.elapsed());
+            answer
+        } else {
+            call.await
+        };
+        match &answer {
+            Ok(_) => ending.known(),
+            Err(error) => {
+                operation.stats.count(Counter::AuthorityErrors);
+                match effect_of(error) {
+                    Effect::Applied | Effect::Refused => ending.known(),
+                    Effect::Unknown => drop(ending),
+                }
+            }
+        }
+        answer
+    }
+
+    /// Writes the authority, and after its success the secondary, in the order in which the authority accepted the
+    /// row's writes. The caller waits for the secondary up to the plan's `secondary_wait`; then it goes on in the
+    /// background. `mirror` makes the secondary's call from the authority's answer, with arguments of its own.
+    ///
+    /// A caller that is dropped before the authority has answered leaves the row marked; after that the secondary
+    /// write goes on without it.
+    ///
+    /// # Errors
+    /// The authority's own (P1): nothing of the secondary reaches the caller.
+    pub async fn mirrored<T, E, S>(
+        self,
+        kind: Mirror,
+        effect_of: fn(&E) -> Effect,
+        call: impl Future<Output = Result<T, E>>,
+        mirror: impl FnOnce(&T, Side) -> S,
+    ) -> Result<T, E>
+    where
+        E: 'static,
+        S: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let WriteTicket { operation, epoch, route, rows } = self;
+        let Some(secondary) = route.secondary else { return self_single(operation, epoch, route, effect_of, call).await };
+        let writing = Mirroring::begin(operation, epoch, rows, route.authority);
+        let began = Instant::now();
+        let answer = call.await;
+        operation.stats.latency(route.authority, began.elapsed());
+        match &answer {
+            Ok(value) => {
+                // Making the call is user code too: a panic there must not reach the caller, whose write was accepted.
+                match std::panic::catch_unwind(AssertUnwindSafe(|| mirror(value, secondary))) {
+                    Ok(call) => writing.mirror(kind, effect_of, call).await,
+                    Err(_panic) => writing.not_begun(),
+                }
+            }
+            Err(error) => {
+                operation.stats.count(Counter::AuthorityErrors);
+                writing.failed(effect_of(error));
+            }
+        }
+        answer
+    }
+
+    pub(crate) fn prepared(self) -> Prepared {
+        let WriteTicket { operation, epoch, route, rows } = self;
+        Prepared::new(operation, epoch, route, rows)
+    }
+}
+
+/// A ticket that is not mirrored takes the short way, whichever door it came in by.
+async fn self_single<T, E>(
+    operation: &Operation,
+    epoch: Arc<Epoch>,
+    route: WriteRoute,
+    effect_of: fn(&E) -> Effect,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    WriteTicket { operation, epoch, route, rows: Rows::NotMirrored }.single(effect_of, call).await
+}
+
+/// What an error says about its write when nobody knows better: anything may have happened.
+pub fn unknown_effect<E>(_error: &E) -> Effect {
+    Effect::Unknown
+}

@@ -1,0 +1,260 @@
+//! How a write ends: known, or lingering; mirrored, or marked.
+
+use super::order::{Order, QueueFull, Turn, Writing};
+use super::{Mirror, Rows};
+use crate::epoch::Epoch;
+use crate::migration::Inner;
+use crate::observe::{Counter, OperationStats};
+use crate::operation::{Operation, sampled};
+use crate::secondary::{Outcome, Permit, guarded};
+use crossfade_core::{Checks, Effect, MarkReason, Side};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tokio::time::Instant;
+
+/// An operation that holds its epoch. Dropped without [`Ending::known`], it goes on holding it until its linger has
+/// passed (R3): its effect may still land.
+pub(crate) struct Ending<'a> {
+    inner: &'a Arc<Inner>,
+    epoch: Option<Arc<Epoch>>,
+}
+
+impl<'a> Ending<'a> {
+    #[inline]
+    pub(crate) fn new(inner: &'a Arc<Inner>, epoch: Arc<Epoch>) -> Ending<'a> {
+        Ending { inner, epoch: Some(epoch) }
+    }
+
+    /// What it did is known: the operation has ended.
+    #[inline]
+    pub(crate) fn known(mut self) {
+        self.epoch = None;
+    }
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        if let Some(epoch) = self.epoch.take() {
+            linger(self.inner, epoch);
+        }
+    }
+}
+
+/// Holds an epoch until an effect can no longer land.
+fn linger(inner: &Arc<Inner>, epoch: Arc<Epoch>) {
+    inner.lingering.fetch_add(1, Ordering::AcqRel);
+    let wait = epoch.plan.options().linger;
+    let lingering = Lingering { inner: Arc::downgrade(inner), _epoch: epoch };
+    inner.runtime.spawn(async move {
+        tokio::time::sleep(wait).await;
+        drop(lingering);
+    });
+}
+
+struct Lingering {
+    inner: std::sync::Weak<Inner>,
+    _epoch: Arc<Epoch>,
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.upgrade() {
+            inner.lingering.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// A dual write from its decision to its last effect. Dropped at any moment it leaves its rows marked.
+pub(crate) struct Mirroring {
+    inner: Arc<Inner>,
+    stats: Arc<OperationStats>,
+    epoch: Option<Arc<Epoch>>,
+    rows: Rows,
+    authority: Side,
+    writing: Vec<Writing>,
+    /// The first row's part in the row order; apart from `writing`, so that the common case allocates nothing.
+    first: Option<Writing>,
+    /// What to remember if it is dropped now.
+    if_dropped: Option<MarkReason>,
+}
+
+impl Mirroring {
+    pub(crate) fn begin(operation: &Operation, epoch: Arc<Epoch>, rows: Rows, authority: Side) -> Mirroring {
+        let inner = Arc::clone(&operation.inner);
+        let begin = |row: &str| inner.order.begin(xxhash_rust::xxh3::xxh3_64(row.as_bytes()));
+        let ids = rows.ids();
+        let first = ids.first().map(|id| begin(&id.row));
+        let writing = ids.iter().skip(1).map(|id| begin(&id.row)).collect();
+        Mirroring {
+            stats: Arc::clone(&operation.stats),
+            epoch: Some(epoch),
+            rows,
+            authority,
+            writing,
+            first,
+            if_dropped: Some(MarkReason::AuthorityUnknown),
+            inner,
+        }
+    }
+
+    fn mark(&self, reason: MarkReason) {
+        self.stats.count(Counter::Marked);
+        let linger = self.epoch.as_ref().map(|epoch| epoch.plan.options().linger).unwrap_or_default();
+        if matches!(self.rows, Rows::Unknown) {
+            self.inner.marks.suspect_everything();
+        }
+        for id in self.rows.ids() {
+            self.inner.marks.set(id, reason, linger);
+        }
+    }
+
+    /// The authority answered with an error.
+    pub(crate) fn failed(mut self, effect: Effect) {
+        self.if_dropped = effect.mark_of_authority();
+    }
+
+    /// The authority accepted the write, and the secondary's could not be made.
+    pub(crate) fn not_begun(mut self) {
+        self.stats.count(Counter::SecondaryPanics);
+        self.if_dropped = Some(MarkReason::SecondaryFailed);
+    }
+
+    /// The transaction was rolled back: nothing was written anywhere.
+    pub(crate) fn nothing_written(mut self) {
+        self.if_dropped = None;
+    }
+
+    /// Until its mirror runs or it is told of a rollback, a prepared write may be committed or not (R19).
+    pub(crate) fn prepared(&mut self) {
+        self.if_dropped = Some(MarkReason::Prepared);
+    }
+
+    /// The authority accepted the write: runs the secondary's on a task of its own, and waits for it up to the bound.
+    pub(crate) async fn mirror<E, S>(mut self, kind: Mirror, effect_of: fn(&E) -> Effect, call: S)
+    where
+        E: 'static,
+        S: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        // From here until the task has ended, whatever happens, the secondary's state is unknown.
+        self.if_dropped = Some(MarkReason::SecondaryUnknown);
+        let Some(epoch) = self.epoch.clone() else { return };
+        let options = epoch.plan.options();
+        let mut overlapped = false;
+        let first = self.first.take().map(|writing| {
+            let (turn, order) = writing.accepted();
+            overlapped |= order == Order::Overlapped;
+            turn
+        });
+        let rest: Vec<Turn> = std::mem::take(&mut self.writing)
+            .into_iter()
+            .map(|writing| {
+                let (turn, order) = writing.accepted();
+                overlapped |= order == Order::Overlapped;
+                turn
+            })
+            .collect();
+        let Some(permit) = self.inner.budget.acquire(options.secondary_in_flight) else {
+            self.if_dropped = Some(MarkReason::OverBudget);
+            return;
+        };
+        let (stats, runtime) = (Arc::clone(&self.stats), self.inner.runtime.clone());
+        let task = Secondary { mirroring: self, first, rest, overlapped, kind, _permit: permit };
+        let running = runtime.spawn(task.run(effect_of, call));
+        if tokio::time::timeout(options.secondary_wait, running).await.is_err() {
+            stats.count(Counter::SecondaryLate);
+        }
+    }
+}
+
+impl Drop for Mirroring {
+    fn drop(&mut self) {
+        let Some(reason) = self.if_dropped else { return };
+        self.mark(reason);
+        if reason.lingers()
+            && let Some(epoch) = self.epoch.take()
+        {
+            linger(&self.inner, epoch);
+        }
+    }
+}
+
+/// The secondary's part of a dual write, on its own task.
+struct Secondary {
+    mirroring: Mirroring,
+    first: Option<Turn>,
+    rest: Vec<Turn>,
+    overlapped: bool,
+    kind: Mirror,
+    _permit: Permit,
+}
+
+impl Secondary {
+    async fn run<E, S>(mut self, effect_of: fn(&E) -> Effect, call: S)
+    where
+        S: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let Some(epoch) = self.mirroring.epoch.clone() else { return };
+        let options = epoch.plan.options();
+        if !self.rest.is_empty() {
+            // Batches that wait for one another's rows could wait for ever: unless it is first everywhere, the
+            // batch goes at once, and its rows are marked.
+            for turn in self.first.iter_mut().chain(&mut self.rest) {
+                self.overlapped |= !turn.is_first();
+            }
+        } else if let Some(turn) = &mut self.first {
+            match tokio::time::timeout(options.secondary_timeout, turn.come()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(QueueFull)) | Err(_) => {
+                    self.mirroring.if_dropped = Some(MarkReason::OverBudget);
+                    return;
+                }
+            }
+        }
+        let stats = Arc::clone(&self.mirroring.stats);
+        let began = Instant::now();
+        let effect = match guarded(call, options.secondary_timeout).await {
+            Outcome::Answered(Ok(())) => Effect::Applied,
+            Outcome::Answered(Err(error)) => {
+                stats.count(Counter::SecondaryErrors);
+                effect_of(&error)
+            }
+            Outcome::TimedOut => {
+                stats.count(Counter::SecondaryTimeouts);
+                Effect::Unknown
+            }
+            Outcome::Panicked => {
+                stats.count(Counter::SecondaryPanics);
+                Effect::Unknown
+            }
+        };
+        stats.latency(self.mirroring.authority.other(), began.elapsed());
+        self.mirroring.if_dropped = match (effect.mark_of_secondary(), self.overlapped, self.kind) {
+            (Some(reason), _, _) => Some(reason),
+            (None, true, _) => Some(MarkReason::Overlapped),
+            (None, false, Mirror::Guess) => Some(MarkReason::Replayed),
+            (None, false, Mirror::State) => None,
+        };
+        let check = match options.checks {
+            Checks::Full => true,
+            Checks::Sample(share) => sampled(share),
+        };
+        if self.mirroring.if_dropped.is_none() && check {
+            self.check(options.secondary_timeout).await;
+        }
+    }
+
+    /// R5: reads both sides after the fact. The check belongs to the operation, which goes on holding its epoch.
+    async fn check(&mut self, timeout: std::time::Duration) {
+        let mirroring = &mut self.mirroring;
+        let Some(rows) = mirroring.inner.rows.get().cloned() else { return };
+        for id in mirroring.rows.ids() {
+            mirroring.stats.count(Counter::Checked);
+            // A check that comes to no answer leaves the row as doubtful as one that differed.
+            if !matches!(rows.equal(&id.row, mirroring.authority, timeout).await, Ok(true)) {
+                mirroring.stats.count(Counter::ChecksDiffered);
+                mirroring.if_dropped = Some(MarkReason::CheckDiffered);
+            }
+        }
+    }
+}
