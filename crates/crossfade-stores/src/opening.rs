@@ -15,6 +15,8 @@ pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
     match url.kind() {
         #[cfg(feature = "postgres")]
         StoreKind::Postgres => Ok(Arc::new(crate::postgres::Postgres::open(url)?)),
+        #[cfg(feature = "sqlite")]
+        StoreKind::Sqlite => Ok(Arc::new(crate::sqlite::Sqlite::open(url)?)),
         // Reached by the engines whose feature is off.
         other => Err(StoreError::new(
             crate::port::ErrorKind::Config,

@@ -109,10 +109,8 @@ impl Deref for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.in_use {
-            if let Some(client) = self.client.take() {
-                drop(Object::take(client));
-            }
+        if self.in_use && let Some(client) = self.client.take() {
+            drop(Object::take(client));
         }
     }
 }
