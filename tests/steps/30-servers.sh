@@ -45,7 +45,6 @@ keeps_rows() {
 }
 keeps_mysql_rows() {
     eval "$("$servers" start --only mysql)"
-    local sql
     sql() { MYSQL_PWD=$(cat "$CROSSFADE_TEST_SERVERS/password") mariadb --no-defaults -h 127.0.0.1 -P "$(cat "$CROSSFADE_TEST_SERVERS/mysql/port")" -u crossfade -N crossfade -e "$1"; }
     sql 'CREATE TABLE t (a int); INSERT INTO t VALUES (9)' || return 1
     "$servers" kill mysql && "$servers" restart mysql && [[ $(sql 'SELECT a FROM t') == 9 ]]
