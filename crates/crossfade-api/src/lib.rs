@@ -9,7 +9,9 @@
 //! | what an exit code says | [`exit`] |
 //! | histograms that can be added | [`histogram`] |
 //! | revisions as text | [`revision`] |
+//! | `crossfade.toml` | [`config`] |
 
+pub mod config;
 pub mod exit;
 pub mod histogram;
 pub mod problem;
