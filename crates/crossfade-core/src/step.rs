@@ -29,7 +29,7 @@ pub enum Step {
     },
     /// Writes of the moved keys go on, under the new authority.
     Release,
-    /// The old roles again; nothing was written between.
+    /// Back to the old roles, from hold at once, from move by way of hold; nothing was written between.
     Abandon,
 }
 
@@ -134,7 +134,10 @@ impl Plan {
             }
             (Phase::Hold { .. }, Phase::Settled) if there == here => Ok(Step::Abandon),
             (Phase::Move { .. }, Phase::Settled) if there == here => Ok(Step::Release),
-            (Phase::Move { previous }, Phase::Settled) if there == previous => Ok(Step::Abandon),
+            // Not settled at once: an instance still at move reads the new authority while others would write the old one.
+            (Phase::Move { previous }, Phase::Hold { next: goal }) if there == previous && goal == here => {
+                Ok(Step::Abandon)
+            }
             (Phase::Settled, Phase::Hold { .. } | Phase::Move { .. }) => {
                 Err(StepError::Unheld { from: here.to_string(), to: there.to_string() })
             }
@@ -167,14 +170,18 @@ impl Plan {
         Ok(vec![hold, moved, settled])
     }
 
-    /// The plan that ends a held move with the old roles; none when no move is under way. Safe from hold and from
-    /// move, since nothing was written between (R4).
+    /// The next plan on the way out of a held move, back to the old roles; none when no move is under way.
+    ///
+    /// From hold it is the settled plan. From move it is the hold again, which has to be acknowledged everywhere before
+    /// it is abandoned in turn: writes go on only when nobody reads the new authority any more (R4).
     #[must_use]
     pub fn abandoned(&self) -> Option<Plan> {
         match self.phase() {
             Phase::Settled => None,
             Phase::Hold { .. } => Some(self.in_phase(self.position().clone(), Phase::Settled)),
-            Phase::Move { previous } => Some(self.in_phase(previous.clone(), Phase::Settled)),
+            Phase::Move { previous } => {
+                Some(self.in_phase(previous.clone(), Phase::Hold { next: self.position().clone() }))
+            }
         }
     }
 

@@ -67,12 +67,12 @@ fn authority_moves_by_hold_move_and_release_only() {
     assert!(matches!(hold.admit(&live), Err(StepError::UnderWay { .. })));
     assert_eq!(hold.admit(hold), Ok(Step::Stay));
     assert!(matches!(hold.steps_to(Position::at(Stage::Live)), Err(StepError::UnderWay { .. })));
-    assert!(matches!(moved.admit(hold), Err(StepError::UnderWay { .. })));
-    for held in [hold, moved] {
-        let abandoned = held.abandoned().unwrap();
-        assert_eq!(held.admit(&abandoned), Ok(Step::Abandon));
-        assert_eq!(abandoned, shadow);
-    }
+    // Whoever is still at move reads the new authority: nobody may write under the old one yet.
+    assert!(matches!(moved.admit(&shadow), Err(StepError::UnderWay { .. })));
+    assert_eq!(hold.abandoned().as_ref(), Some(&shadow));
+    assert_eq!(hold.admit(&shadow), Ok(Step::Abandon));
+    assert_eq!(moved.abandoned().as_ref(), Some(hold));
+    assert_eq!(moved.admit(hold), Ok(Step::Abandon));
     assert_eq!(shadow.abandoned(), None);
     let back = live.steps_to(Position::at(Stage::Shadow)).unwrap();
     assert_eq!(live.admit(&back[0]), Ok(Step::Hold { forward: false }));

@@ -4,7 +4,7 @@
 
 use crate::marks::RowId;
 use crate::migration::Inner;
-use crossfade_core::{Options, Phase, Plan, Position, Revision, StepError};
+use crossfade_core::{Options, Plan, Position, Revision, StepError};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -88,13 +88,11 @@ fn is_quiet(inner: &Inner, among: impl Fn(&RowId) -> bool) -> bool {
 pub(crate) async fn advance(inner: &Inner, goal: Goal) -> Result<Advanced, AdvanceError> {
     let (here, revision) = inner.epochs.peek(|epoch| (epoch.plan.clone(), epoch.revision));
     // A move that was under way when its conductor went away is abandoned first: nothing was written between.
-    let (here, revision) = match here.abandoned() {
-        None => (here, revision),
-        Some(old_roles) => {
-            let revision = install(inner, &old_roles, revision).await;
-            (old_roles, revision)
-        }
-    };
+    let (mut here, mut revision) = (here, revision);
+    while let Some(old_roles) = here.abandoned() {
+        revision = install(inner, &old_roles, revision).await;
+        here = old_roles;
+    }
     let adjusted = here.with_options(goal.options).map_err(StepError::from)?;
     let steps = adjusted.steps_to(goal.position)?;
     let revision = if adjusted == here { revision } else { install(inner, &adjusted, revision).await };
@@ -173,10 +171,12 @@ impl Drop for Abandon<'_> {
         if !self.armed {
             return;
         }
-        let (plan, revision) = self.inner.epochs.peek(|epoch| (epoch.plan.clone(), epoch.revision));
-        if let (Some(old_roles), Phase::Hold { .. } | Phase::Move { .. }) = (plan.abandoned(), plan.phase()) {
-            let revision = revision.next(old_roles.fingerprint());
-            self.inner.epochs.install(old_roles, revision);
+        let (mut plan, mut revision) = self.inner.epochs.peek(|epoch| (epoch.plan.clone(), epoch.revision));
+        // From move by way of hold. In one process a new plan is everybody's at once, so that nothing is waited for.
+        while let Some(old_roles) = plan.abandoned() {
+            revision = revision.next(old_roles.fingerprint());
+            self.inner.epochs.install(old_roles.clone(), revision);
+            plan = old_roles;
             tracing::warn!(migration = %self.inner.id, %revision, "a move of authority was abandoned; the old roles are in force");
         }
     }

@@ -1,0 +1,48 @@
+//! Walks through a scope in every order.
+
+use crate::action::Action;
+use crate::model::Protocol;
+use crate::properties::PROMISES;
+use crate::rules::Dropped;
+use crate::scopes::Scope;
+use crate::state::State;
+use stateright::{Checker, HasDiscoveries, Model};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Findings {
+    /// How many states there are, or were looked at before the first violation.
+    pub states: usize,
+    /// The longest way into the scope.
+    pub depth: usize,
+    /// The promise that broke first, and the shortest run that breaks it.
+    pub broken: Option<Broken>,
+    /// What should be reachable and is not.
+    pub unreached: Vec<&'static str>,
+}
+
+/// A run that breaks a promise.
+#[derive(Debug)]
+pub struct Broken {
+    /// The promise.
+    pub promise: &'static str,
+    /// Every state, with what happened then.
+    pub run: Vec<(State, Option<Action>)>,
+}
+
+/// Walks through a scope without these rules, to its end or to the first violation.
+#[must_use]
+pub fn check(scope: &Scope, dropped: Dropped) -> Findings {
+    let checker = Protocol::new(scope.clone(), dropped)
+        .checker()
+        .threads(1)
+        .finish_when(HasDiscoveries::AnyFailures)
+        .spawn_bfs()
+        .join();
+    let mut found = checker.discoveries();
+    let promise = PROMISES.into_iter().find(|promise| found.contains_key(promise));
+    let broken = promise
+        .and_then(|promise| found.remove(promise).map(|path| Broken { promise, run: path.into_vec() }));
+    let unreached = scope.reach.iter().map(|reach| reach.name()).filter(|name| !found.contains_key(name)).collect();
+    Findings { states: checker.unique_state_count(), depth: checker.max_depth(), broken, unreached }
+}

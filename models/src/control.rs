@@ -1,0 +1,377 @@
+//! The control plane: who has acknowledged what, what has been shown, and which revision comes next.
+
+use crate::action::Action;
+use crate::application::Marks;
+use crate::model::Protocol;
+use crate::plans::Next;
+use crate::rules::Rule;
+use crate::state::{INSTANCES, State};
+use crate::store::{Owner, ROWS};
+use crossfade_core::plan::Phase;
+use crossfade_core::{Answer, BackfillState, Blocker, Evidence, Revision, Step, Tick, Verification};
+
+/// Everything that the control plane keeps.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Control {
+    /// The newest revision.
+    pub published: Revision,
+    /// Which life of the control plane this is.
+    pub incarnation: u32,
+    /// The registered instances, with the revision that each has acknowledged.
+    pub members: [Option<Revision>; INSTANCES],
+    /// Instances that died registered and have not been evicted, a bit each.
+    pub silent: u8,
+    /// Instances that vanished, a bit each; the highest bit is a restore.
+    pub suspects: u8,
+    /// Since when somebody is suspect.
+    pub suspected: Option<Tick>,
+    /// Marks that instances and verifications have handed over.
+    pub marks: Marks,
+    /// How far history has been moved.
+    pub backfill: BackfillState,
+    /// The rows that the backfill has.
+    pub backfilled: [bool; ROWS],
+    /// When the last repair ended that ran on its own.
+    pub last_repair: Option<Tick>,
+    /// When the last revision that brought keys into dual-write was acknowledged everywhere.
+    pub dual_write_since: Option<Tick>,
+    /// The published revision brings keys into dual-write and is not acknowledged everywhere yet.
+    pub entering: bool,
+    /// Since when all dual writes are checked.
+    pub full_checks_since: Option<Tick>,
+    /// The newest verification.
+    pub verification: Option<Verification>,
+    /// A published move was abandoned: its hold is waited for before writes go on (R4).
+    pub retreating: bool,
+    /// After a restore, the instances that have not reported yet, a bit each.
+    pub unheard: u8,
+}
+
+/// The suspect that a restore leaves.
+pub const RESTORED: u8 = 1 << 7;
+
+impl State {
+    /// A tick after all others.
+    #[must_use]
+    pub fn now(&self) -> Tick {
+        let mut state = self.clone();
+        Tick(state.ticks().iter().map(|tick| tick.0).max().unwrap_or(0) + 1)
+    }
+
+    fn ticks(&mut self) -> Vec<&mut Tick> {
+        let control = &mut self.control;
+        let backfill = match &mut control.backfill {
+            BackfillState::Complete(tick) => Some(tick),
+            BackfillState::NotStarted | BackfillState::Unfinished => None,
+        };
+        let ticks = [
+            control.suspected.as_mut(),
+            backfill,
+            control.last_repair.as_mut(),
+            control.dual_write_since.as_mut(),
+            control.full_checks_since.as_mut(),
+            control.verification.as_mut().map(|verification| &mut verification.began),
+            self.verification.as_mut().map(|verifying| &mut verifying.began),
+        ];
+        ticks.into_iter().flatten().collect()
+    }
+
+    /// Only the order of ticks means anything: states with the same order are made the same state.
+    pub fn number_ticks(&mut self) {
+        let mut ticks = self.ticks();
+        ticks.sort();
+        let (mut last, mut rank) = (Tick(0), 0);
+        for tick in ticks {
+            if *tick != last {
+                last = *tick;
+                rank += 1;
+            }
+            *tick = Tick(rank);
+        }
+    }
+}
+
+impl Protocol {
+    /// Every registered instance has acknowledged the published revision, and none is silent.
+    #[must_use]
+    pub fn acknowledged_everywhere(&self, state: &State) -> bool {
+        let control = &state.control;
+        control.silent == 0 && control.members.iter().flatten().all(|revision| *revision == control.published)
+    }
+
+    /// What the control plane, and instances towards it, may do next.
+    pub fn control_actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let control = &state.control;
+        for (i, instance) in state.instances.iter().enumerate().take(self.scope.instances) {
+            let id = i as u8;
+            if control.silent & 1 << i != 0 && (self.dropped(Rule::EvictDead) || !orphans(state)) {
+                actions.push(Action::Evict(id));
+            }
+            if !instance.up {
+                continue;
+            }
+            let member = control.members[i].is_some();
+            if member && self.dropped(Rule::EvictDead) && control.members[i] != Some(control.published) {
+                actions.push(Action::Evict(id));
+            }
+            if control.unheard & 1 << i != 0 {
+                actions.push(Action::Report(id));
+            }
+            if control.unheard != 0 {
+                continue;
+            }
+            if !instance.registered {
+                actions.push(Action::Register(id));
+            }
+            if instance.plan.is_some_and(|plan| control.published > plan) {
+                actions.push(Action::Receive(id));
+            }
+            let newest = instance.plan == Some(control.published) && control.members[i] != instance.plan;
+            if member && newest && self.drained(state, id, control.published) {
+                actions.push(Action::Acknowledge(id));
+            }
+            if state.left.lost_flags > 0 && self.dropped(Rule::KeepPlan) {
+                actions.push(Action::FallBack(id));
+            }
+        }
+        if state.left.revisions > 0 {
+            for (place, next) in self.plans.of(control.published).next.iter().enumerate() {
+                if self.may_publish(state, next) {
+                    actions.push(Action::Publish(place as u8));
+                }
+            }
+        }
+        if state.left.restores > 0 {
+            actions.push(Action::Restore);
+        }
+    }
+
+    fn may_publish(&self, state: &State, next: &Next) -> bool {
+        let control = &state.control;
+        let waited = self.acknowledged_everywhere(state)
+            && state.backfill.is_none()
+            && state.linger_passed(Owner::Backfill)
+            && !self.repairs_hold(state, None, control.published);
+        // Whoever has not seen a hold yet has the same roles as whoever has seen it given up.
+        let here = self.plans.of(control.published).plan.phase();
+        let given_up = next.step == Some(Step::Abandon) && matches!(here, Phase::Hold { .. }) && !control.retreating;
+        if control.unheard != 0 || !(waited || given_up || self.dropped(Rule::Barrier)) {
+            return false;
+        }
+        match next.gate.answer(&self.evidence(state, next)) {
+            Answer::Go => true,
+            Answer::NoGo(blockers) => blockers.iter().all(|blocker| self.waived(blocker)),
+        }
+    }
+
+    /// What has been shown, as the gate before this step sees it.
+    #[must_use]
+    pub fn evidence(&self, state: &State, next: &Next) -> Evidence {
+        let control = &state.control;
+        let moving = self.plans.of(control.published).moving(&self.plans.entries[next.plan as usize]);
+        let marks = control.marks.rows.iter().zip(moving).filter(|(mark, moves)| mark.is_some() && *moves).count();
+        let repairs_running = state.repairs.iter().flatten().filter(|repair| repair.home.is_none()).count();
+        Evidence {
+            marks: marks as u64,
+            suspects: if control.suspects == 0 { Vec::new() } else { vec![String::new()] },
+            repairs_running: repairs_running as u64,
+            backfill: control.backfill,
+            last_repair: control.last_repair,
+            dual_write_since: control.dual_write_since,
+            full_checks_since: control.full_checks_since,
+            verification: control.verification,
+            bypassing_writers: Vec::new(),
+        }
+    }
+
+    /// A rule that is dropped would have given this reason.
+    fn waived(&self, blocker: &Blocker) -> bool {
+        match blocker {
+            Blocker::Marks(_) => self.dropped(Rule::GateMarks),
+            Blocker::Suspect(_) => self.dropped(Rule::Suspect),
+            Blocker::RepairRunning(_) => self.dropped(Rule::RepairHolds),
+            Blocker::BackfillNotStarted | Blocker::BackfillUnfinished => self.dropped(Rule::GateBackfill),
+            Blocker::NotVerified | Blocker::Diverged(_) | Blocker::VerificationUnknown(_) => {
+                self.dropped(Rule::GateVerified)
+            }
+            Blocker::VerificationTooOld(_) => self.dropped(Rule::GateFresh) || self.dropped(Rule::GateVerified),
+            Blocker::ChecksNotFull => self.dropped(Rule::FullChecks),
+            Blocker::BypassingWriter(_) => false,
+        }
+    }
+
+    /// A revision is published.
+    pub fn publish(&self, state: &mut State, place: u8) -> Option<()> {
+        let here = self.plans.of(state.control.published);
+        let next = here.next.get(place as usize)?;
+        let there = &self.plans.entries[next.plan as usize];
+        state.left.revisions -= 1;
+        let control = &mut state.control;
+        if next.step.is_some_and(Step::ends_target_claim) && !self.dropped(Rule::NewClaim) {
+            control.backfill = BackfillState::NotStarted;
+            control.backfilled = [false; ROWS];
+        }
+        for (before, after) in here.decisions.iter().zip(there.decisions) {
+            if after.stage < before.stage && !matches!(there.plan.phase(), Phase::Hold { .. }) {
+                state.ghost.rolled_back |= 1 << before.stage as u8;
+            }
+        }
+        let control = &mut state.control;
+        control.entering |= next.enters_dual_write;
+        control.retreating = next.step == Some(Step::Abandon) && matches!(here.plan.phase(), Phase::Move { .. });
+        if !there.full_checks() {
+            control.full_checks_since = None;
+        }
+        let number = control.published.next(u64::from(next.plan));
+        control.published = Revision { incarnation: control.incarnation, ..number };
+        if there.full_checks() && control.full_checks_since.is_none() && self.dropped(Rule::ChecksFirst) {
+            state.control.full_checks_since = Some(state.now());
+        }
+        self.told(state);
+        Some(())
+    }
+
+    /// Somebody acknowledged, came or went: perhaps the revision is now acknowledged everywhere.
+    fn told(&self, state: &mut State) {
+        if !self.acknowledged_everywhere(state) || state.control.unheard != 0 {
+            return;
+        }
+        if state.control.entering {
+            state.control.entering = false;
+            state.control.dual_write_since = Some(state.now());
+        }
+        if self.plans.of(state.control.published).full_checks() && state.control.full_checks_since.is_none() {
+            state.control.full_checks_since = Some(state.now());
+        }
+    }
+
+    /// An instance starts: it registers and gets its first plan in one transaction (R3).
+    pub fn start(&self, state: &mut State, id: u8) -> Option<()> {
+        state.left.starts -= 1;
+        let published = state.control.published;
+        let instance = &mut state.instances[id as usize];
+        instance.up = true;
+        let had = instance.plan;
+        if self.dropped(Rule::NoCachedPlan) && had.is_some() {
+            return Some(());
+        }
+        if self.dropped(Rule::WaitForPlan) && had.is_none() {
+            instance.plan = Some(self.default_revision());
+            return Some(());
+        }
+        // A control plane that was restored hands out nothing yet; a start is then a start later.
+        if state.control.unheard != 0 {
+            return None;
+        }
+        instance.plan = Some(published);
+        if !self.dropped(Rule::RegisterWithPlan) {
+            self.register(state, id);
+        }
+        Some(())
+    }
+
+    fn default_revision(&self) -> Revision {
+        Revision { incarnation: 0, number: 0, hash: u64::from(self.plans.default) }
+    }
+
+    /// An instance becomes a member; with what it has, until it acknowledges more.
+    pub fn register(&self, state: &mut State, id: u8) {
+        let instance = &mut state.instances[id as usize];
+        instance.registered = true;
+        state.control.members[id as usize] = instance.plan;
+        self.told(state);
+    }
+
+    /// An instance gets the published plan; operations that began keep theirs (R2).
+    pub fn receive(&self, state: &mut State, id: u8) {
+        state.instances[id as usize].plan = Some(state.control.published);
+    }
+
+    /// An instance acknowledges the plan that it has, and hands its marks over.
+    pub fn acknowledge(&self, state: &mut State, id: u8) {
+        let instance = &mut state.instances[id as usize];
+        state.control.members[id as usize] = instance.plan;
+        if !self.dropped(Rule::MarksWithAck) {
+            for (row, mark) in instance.marks.rows.iter_mut().enumerate() {
+                if let Some(mark) = mark.take() {
+                    state.control.marks.set(row as u8, mark.lingering, mark.payload);
+                }
+            }
+        }
+        self.told(state);
+    }
+
+    /// An instance falls back to a default that nobody published.
+    pub fn fall_back(&self, state: &mut State, id: u8) {
+        state.left.lost_flags -= 1;
+        state.ghost.faulty = true;
+        state.instances[id as usize].plan = Some(self.default_revision());
+    }
+
+    /// The operator evicts an instance (R8).
+    pub fn evict(&self, state: &mut State, id: u8) {
+        let now = state.now();
+        let control = &mut state.control;
+        // A process that started again in the same place is another member.
+        if control.silent & 1 << id == 0 {
+            control.members[id as usize] = None;
+        }
+        control.silent &= !(1 << id);
+        control.unheard &= !(1 << id);
+        if !self.dropped(Rule::Suspect) {
+            control.suspects |= 1 << id;
+            control.suspected = Some(now);
+        }
+        self.told(state);
+    }
+
+    /// The control plane is restored from its backup (R21).
+    pub fn restore(&self, state: &mut State) -> Option<()> {
+        state.left.restores -= 1;
+        state.ghost.faulty = true;
+        let backup = state.backup.take()?;
+        state.control = *backup;
+        state.verification = None;
+        let control = &mut state.control;
+        for (i, member) in control.members.iter_mut().enumerate() {
+            if member.is_some() && !state.instances[i].up {
+                *member = None;
+                control.silent |= 1 << i;
+            }
+        }
+        if !self.dropped(Rule::RestoredWaits) {
+            control.incarnation += 1;
+            let known = control.members.iter().enumerate().filter(|(_, member)| member.is_some());
+            control.unheard = known.fold(0, |bits, (i, _)| bits | 1 << i) | control.silent;
+        }
+        if !self.dropped(Rule::RestoredSuspects) {
+            control.suspects |= RESTORED;
+            control.full_checks_since = None;
+            let now = state.now();
+            state.control.suspected = Some(now);
+        }
+        Some(())
+    }
+
+    /// An instance tells a restored control plane what it knows; a higher revision wins.
+    pub fn report(&self, state: &mut State, id: u8) -> Option<()> {
+        let plan = state.instances[id as usize].plan?;
+        let control = &mut state.control;
+        control.published = control.published.max(plan);
+        control.members[id as usize] = Some(plan);
+        control.unheard &= !(1 << id);
+        self.told(state);
+        Some(())
+    }
+}
+
+/// Something is on its way whose process is gone.
+fn orphans(state: &State) -> bool {
+    let running = |number| state.instances.iter().flat_map(|i| i.operations).flatten().any(|o| o.number == number);
+    let repairing = |number| state.repairs.iter().flatten().any(|repair| repair.number == number);
+    state.late.iter().flatten().any(|late| match late.call.owner {
+        Owner::Operation(number) => !running(number),
+        Owner::Repair(number) => !repairing(number),
+        Owner::Backfill => false,
+    })
+}

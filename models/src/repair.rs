@@ -1,0 +1,197 @@
+//! Repairs (R6), inside an instance from its own marks, or as a process of their own from the marks of the control plane.
+
+use crate::action::{Action, Outcome};
+use crate::application::{Mark, Marks};
+use crate::model::Protocol;
+use crate::rules::Rule;
+use crate::state::State;
+use crate::store::{Call, Change, Owner, Value};
+use crossfade_core::{Effect, Revision, Side};
+
+/// A repair of one row under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Repair {
+    /// Its number.
+    pub number: u8,
+    /// The instance that it runs in; none for a process of its own.
+    pub home: Option<u8>,
+    /// Its row.
+    pub row: u8,
+    /// The revision that it holds.
+    pub revision: Revision,
+    /// The mark that it began with.
+    pub mark: Mark,
+    /// Where it stands.
+    pub at: RepairAt,
+}
+
+/// What a repair does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RepairAt {
+    /// Read the authority.
+    Authority,
+    /// Read the secondary, knowing the authority's value.
+    Secondary(Value),
+    /// Put the first over the second.
+    Put(Value, Value),
+    /// Read the authority again: is it still this?
+    Again(Value),
+    /// Wait until nothing of its put is on its way, then begin again.
+    Linger,
+}
+
+impl Protocol {
+    fn marks<'a>(&self, state: &'a State, home: Option<u8>) -> &'a Marks {
+        match home {
+            Some(instance) => &state.instances[instance as usize].marks,
+            None => &state.control.marks,
+        }
+    }
+
+    /// The side that a repair of this row takes for the authority; none where nothing is mirrored.
+    fn repaired_from(&self, revision: Revision, row: u8) -> Option<Side> {
+        let stage = self.plans.of(revision).decisions[row as usize].stage;
+        stage.is_mirrored().then(|| stage.authority())
+    }
+
+    /// What repairs may do next.
+    pub fn repair_actions(&self, state: &State, actions: &mut Vec<Action>) {
+        if state.left.repairs > 0 && state.repairs.iter().any(Option::is_none) {
+            let inside = state.instances.iter().enumerate().filter(|(_, instance)| instance.up);
+            let inside = inside.map(|(id, instance)| (Some(id as u8), instance.plan));
+            let homes = inside.filter(|_| self.scope.repairs_inside).chain([(None, Some(state.control.published))]);
+            for (home, revision) in homes {
+                for (row, mark) in self.marks(state, home).rows.iter().enumerate() {
+                    let row = row as u8;
+                    if let (Some(mark), Some(revision)) = (mark, revision)
+                        && self.repaired_from(revision, row).is_some()
+                        && self.marked_long_enough(state, mark)
+                    {
+                        actions.push(Action::RepairBegin(home, row));
+                    }
+                }
+            }
+        }
+        for (place, repair) in state.repairs.iter().enumerate() {
+            let Some(repair) = repair else { continue };
+            let mut push = |outcome| actions.push(Action::RepairStep(place as u8, outcome));
+            match repair.at {
+                RepairAt::Authority | RepairAt::Again(_) => {
+                    push(Outcome::Applied);
+                    if self.dropped(Rule::LinearizableReads) {
+                        push(Outcome::Lagging);
+                    }
+                }
+                RepairAt::Secondary(_) => push(Outcome::Applied),
+                RepairAt::Put(..) => {
+                    push(Outcome::Applied);
+                    if state.left.losses > 0 {
+                        push(Outcome::Lost);
+                    }
+                }
+                RepairAt::Linger => {
+                    if state.linger_passed(Owner::Repair(repair.number)) {
+                        push(Outcome::Applied);
+                    }
+                }
+            }
+        }
+    }
+
+    fn marked_long_enough(&self, state: &State, mark: &Mark) -> bool {
+        let waits = |number: u8| mark.lingering & 1 << number != 0;
+        self.dropped(Rule::RepairLinger)
+            || !state.late.iter().flatten().any(|late| match late.call.owner {
+                Owner::Operation(number) => waits(number),
+                Owner::Repair(_) | Owner::Backfill => false,
+            })
+    }
+
+    /// A repair begins with the mark that it finds.
+    pub fn repair_begin(&self, state: &mut State, home: Option<u8>, row: u8) -> Option<()> {
+        let mark = self.marks(state, home).rows[row as usize]?;
+        let revision = match home {
+            Some(instance) => state.instances[instance as usize].plan?,
+            None => state.control.published,
+        };
+        let number = state.left.repairs;
+        state.left.repairs -= 1;
+        let at = match mark.payload {
+            Some(payload) if self.dropped(Rule::CopyTruth) => RepairAt::Put(payload, payload),
+            _ => RepairAt::Authority,
+        };
+        let place = state.repairs.iter_mut().find(|place| place.is_none())?;
+        *place = Some(Repair { number, home, row, revision, mark, at });
+        Some(())
+    }
+
+    /// A repair takes its next step.
+    pub fn repair_step(&self, state: &mut State, place: u8, outcome: Outcome) -> Option<()> {
+        let repair = state.repairs[place as usize]?;
+        let authority = self.repaired_from(repair.revision, repair.row)?;
+        let secondary = authority.other();
+        let read = |state: &State| match outcome {
+            Outcome::Lagging => state.stores[authority as usize].replica[repair.row as usize],
+            Outcome::Applied | Outcome::Refused | Outcome::Lost | Outcome::Dropped => state.cell(authority, repair.row),
+        };
+        let next = match repair.at {
+            RepairAt::Authority => Some(RepairAt::Secondary(read(state))),
+            RepairAt::Secondary(truth) => {
+                let seen = state.cell(secondary, repair.row);
+                (seen != truth).then_some(RepairAt::Put(truth, seen))
+            }
+            RepairAt::Put(truth, seen) => {
+                let blind = self.dropped(Rule::RepairCas) || self.dropped(Rule::CopyTruth);
+                let call = Call {
+                    owner: Owner::Repair(repair.number),
+                    side: secondary,
+                    row: repair.row,
+                    change: Change::Set(truth),
+                    expected: (!blind).then_some(seen),
+                    authoritative: false,
+                };
+                let missed = call.expected.is_some_and(|expected| expected != state.cell(secondary, repair.row));
+                match self.call(state, call, outcome)? {
+                    Effect::Unknown => Some(RepairAt::Linger),
+                    Effect::Applied | Effect::Refused if missed => Some(RepairAt::Authority),
+                    Effect::Applied | Effect::Refused => {
+                        let done = self.dropped(Rule::RepairReread) || self.dropped(Rule::CopyTruth);
+                        (!done).then_some(RepairAt::Again(truth))
+                    }
+                }
+            }
+            RepairAt::Again(put) => {
+                let now = read(state);
+                (now != put).then_some(RepairAt::Secondary(now))
+            }
+            RepairAt::Linger => Some(RepairAt::Authority),
+        };
+        state.repairs[place as usize] = next.map(|at| Repair { at, ..repair });
+        if next.is_none() {
+            self.repaired(state, &repair);
+        }
+        Some(())
+    }
+
+    fn repaired(&self, state: &mut State, repair: &Repair) {
+        let marks = match repair.home {
+            Some(instance) => &mut state.instances[instance as usize].marks,
+            None => &mut state.control.marks,
+        };
+        let mark = &mut marks.rows[repair.row as usize];
+        let same = mark.is_some_and(|mark| mark.generation == repair.mark.generation);
+        if same || self.dropped(Rule::Generations) {
+            *mark = None;
+        }
+        if repair.home.is_none() {
+            state.control.last_repair = Some(state.now());
+        }
+    }
+
+    /// Somebody waits for the repairs that run in this instance, or, for none, on their own (R6).
+    #[must_use]
+    pub fn repairs_hold(&self, state: &State, home: Option<u8>, revision: Revision) -> bool {
+        !self.dropped(Rule::RepairHolds)
+            && state.repairs.iter().flatten().any(|repair| repair.home == home && (home.is_none() || repair.revision != revision))
+    }
+}

@@ -1,0 +1,1 @@
+//! A run, told so that a person can follow it.
