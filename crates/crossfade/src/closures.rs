@@ -25,13 +25,11 @@ impl Migration {
     /// # assert_eq!(events, [1]);
     /// # Ok(()) }
     /// ```
-    #[must_use]
     pub fn read<'k, K: Key + ?Sized>(&self, key: &'k K) -> Read<'k, K, Unset, Unset, Equality> {
         Read { operation: self.operation("read"), key, source: Unset, target: Unset, comparator: equality() }
     }
 
     /// A write of one key, in closures. The row is the key unless [`Write::row`] says otherwise.
-    #[must_use]
     pub fn write<'k, K: Key + ?Sized>(&self, key: &'k K) -> Write<'k, K, K, Unset, Unset> {
         Write { operation: self.operation("write"), key, row: key, source: Unset, target: Unset, kind: Mirror::State }
     }

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 
 /// One plan while it is, or was, in force.
 #[derive(Debug)]
-pub struct Epoch {
+pub(crate) struct Epoch {
     /// The plan.
     pub(crate) plan: Plan,
     /// Its revision.

@@ -1,0 +1,241 @@
+//! Changes of plan in one process: R1, R3, R4, R11, and the plan file.
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
+
+mod support;
+
+use crossfade::{AdvanceError, BuildError, Migration, Options, Position, Refused, Side, Stage, plan};
+use std::time::Duration;
+use support::{Error, Fault, Pair, migration, migration_with};
+
+fn ramping(stage: Stage, percent: &str) -> Position {
+    Position::ramping(stage.edge().unwrap(), percent.parse().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_step_is_taken_when_the_operations_before_it_have_ended() {
+    let (pair, (migration, control)) = (Pair::default(), migration(Stage::Off).await);
+    pair.source.fault(Fault::Slow(Duration::from_secs(3)));
+    let slow = pair.write(&migration, 1, "1:a");
+    let step = async {
+        tokio::task::yield_now().await;
+        let began = tokio::time::Instant::now();
+        control.advance(Position::at(Stage::DualWrite)).await.unwrap();
+        began.elapsed()
+    };
+    let (written, waited) = tokio::join!(slow, step);
+    written.unwrap();
+    assert!(waited >= Duration::from_secs(2), "{waited:?}");
+    assert_eq!(pair.target.get(1), None, "decided once, at off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_effect_that_may_still_land_holds_up_the_next_step() {
+    let (pair, (migration, control)) = (Pair::default(), migration(Stage::Off).await);
+    pair.source.fault(Fault::Late(Duration::from_secs(4)));
+    assert_eq!(pair.write(&migration, 1, "1:late").await, Err(Error::Lost));
+    control.advance(Position::at(Stage::DualWrite)).await.unwrap();
+    assert_eq!(
+        pair.source.get(1).as_deref(),
+        Some("1:late"),
+        "off would write the source alone behind a backfill's back"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn authority_moves_while_writes_of_its_keys_wait() {
+    let (pair, (migration, control)) = (Pair::default(), migration(Stage::Shadow).await);
+    // An operation of the old roles that takes its time: the hold waits for it, and the new write for the hold.
+    pair.source.fault(Fault::Slow(Duration::from_millis(300)));
+    let old = pair.write(&migration, 1, "1:old roles");
+    let moving = async {
+        tokio::task::yield_now().await;
+        control.advance(Position::at(Stage::Live)).await.unwrap()
+    };
+    let new = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!migration.standing().acknowledged);
+        let written = pair.write(&migration, 1, "1:new roles").await;
+        assert_eq!(migration.stage_of(&1u64).unwrap(), Stage::Live);
+        written
+    };
+    let (old, advanced, new) = tokio::join!(old, moving, new);
+    old.unwrap();
+    new.unwrap();
+    assert!(advanced.held.unwrap() >= Duration::from_millis(299));
+    assert_eq!(pair.source.get(1).as_deref(), Some("1:new roles"));
+    assert!(pair.equal());
+    assert_eq!(migration.observe().total(|seen| seen.held), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_and_keys_that_do_not_move_are_not_held() {
+    let (pair, (migration, control)) = (Pair::default(), migration(Stage::Shadow).await);
+    let stays = (0..).find(|key: &u64| !at_first_percent(&migration, *key)).unwrap();
+    let moves = (0..).find(|key: &u64| at_first_percent(&migration, *key)).unwrap();
+    pair.source.fault(Fault::Slow(Duration::from_millis(500)));
+    let old = pair.write(&migration, moves, "x:old");
+    let step = async {
+        tokio::task::yield_now().await;
+        control.advance(ramping(Stage::Shadow, "20")).await.unwrap();
+    };
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let began = tokio::time::Instant::now();
+        pair.write(&migration, stays, "y:a").await.unwrap();
+        pair.read(&migration, moves).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO);
+    };
+    let (old, (), ()) = tokio::join!(old, step, other);
+    old.unwrap();
+    assert_eq!(migration.stage_of(&moves).unwrap(), Stage::Live);
+    assert_eq!(migration.stage_of(&stays).unwrap(), Stage::Shadow);
+}
+
+fn at_first_percent(migration: &Migration, key: u64) -> bool {
+    let text = key.to_string();
+    migration.standing().plan.decide(crossfade::core::CohortKey::new(&text).unwrap()).bucket.number() < 20_000
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_past_its_bound_is_abandoned_with_the_old_roles() {
+    let (pair, (migration, control)) = (Pair::default(), migration(Stage::Shadow).await);
+    pair.source.fault(Fault::Slow(Duration::from_secs(30)));
+    let old = pair.write(&migration, 1, "1:old");
+    let step = async {
+        tokio::task::yield_now().await;
+        control.advance(Position::at(Stage::Live)).await
+    };
+    let waiting = async {
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        pair.write(&migration, 1, "1:waited").await
+    };
+    let refused = async {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        pair.write(&migration, 2, "2:waited").await
+    };
+    let (old, step, waited, refused) = tokio::join!(old, step, waiting, refused);
+    old.unwrap();
+    assert!(matches!(step, Err(AdvanceError::Abandoned { .. })), "{step:?}");
+    waited.unwrap();
+    assert!(matches!(refused, Ok(()) | Err(Error::Refused(Refused::Held { .. }))), "{refused:?}");
+    assert_eq!(migration.stage_of(&1u64).unwrap().authority(), Side::Source);
+    assert!(matches!(migration.standing().plan.phase(), crossfade::core::Phase::Settled));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_marked_row_keeps_its_authority() {
+    let (pair, (migration, control)) = (Pair::default(), migration(Stage::Shadow).await);
+    pair.target.fault(Fault::RefuseBefore);
+    pair.write(&migration, 1, "1:a").await.unwrap();
+    let refused = control.advance(Position::at(Stage::Live)).await;
+    assert!(matches!(refused, Err(AdvanceError::NotQuiet { marks: 1, .. })), "{refused:?}");
+    migration.attach_rows(pair.clone());
+    control.advance(Position::at(Stage::Live)).await.unwrap();
+    assert!(pair.equal());
+}
+
+#[tokio::test(start_paused = true)]
+async fn forward_and_back_over_every_edge_under_writes() {
+    let (pair, (migration, control)) = (Pair::default(), migration(Stage::Off).await);
+    migration.attach_rows(pair.clone());
+    let mut way = vec![];
+    for stage in [Stage::Off, Stage::DualWrite, Stage::Shadow, Stage::Live] {
+        way.extend([ramping(stage, "10"), ramping(stage, "60"), Position::at(stage.next().unwrap())]);
+    }
+    let back: Vec<_> = way.iter().rev().skip(1).cloned().collect();
+    let writer = async {
+        for n in 0..2_000u64 {
+            pair.write(&migration, n % 7, &format!("{}:{n}", n % 7)).await.unwrap();
+            assert_eq!(pair.read(&migration, n % 7).await.unwrap().unwrap(), format!("{}:{n}", n % 7));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let walker = async {
+        for position in way.iter().chain(&back) {
+            control.advance(position.clone()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!(migration.standing().plan.position(), position);
+        }
+    };
+    tokio::join!(writer, walker);
+    assert_eq!(migration.observe().total(|seen| seen.mismatched), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_jump_over_an_edge_changes_nothing() {
+    let (migration, control) = migration(Stage::Off).await;
+    let before = migration.standing().revision;
+    let jump = control.advance(Position::at(Stage::Shadow)).await;
+    assert!(matches!(jump, Err(AdvanceError::Step(_))), "{jump:?}");
+    assert_eq!(migration.standing().revision, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_settle_times_have_to_fit_into_a_hold() {
+    let options = Options { settle: Duration::from_secs(1), ..Options::default() };
+    let (_migration, control) = migration_with(Stage::Shadow, options).await;
+    let refused = control.advance(Position::at(Stage::Live)).await;
+    assert!(matches!(refused, Err(AdvanceError::SettleTooLong { .. })), "{refused:?}");
+    control.advance(Position::at(Stage::DualWrite)).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_a_plan_a_migration_is_not_built() {
+    let none = Migration::builder("events").build().await.unwrap_err();
+    assert!(matches!(none, BuildError::NoPlan { .. }));
+    let missing = Migration::builder("events").plan(plan::file("/nowhere/plan.toml")).build().await.unwrap_err();
+    assert!(format!("{:#}", anyhow(missing)).contains("cannot read the plan file /nowhere/plan.toml"));
+    let wrong = Migration::builder("Events!").plan(plan::fixed(Stage::Off)).build().await.unwrap_err();
+    assert!(format!("{:#}", anyhow(wrong)).contains("no migration id"));
+    let (_control, other) = plan::local(crossfade::Plan::new(crossfade::PlanSpec::at("orders", Stage::Off)).unwrap());
+    let other = Migration::builder("events").plan(other).build().await.unwrap_err();
+    assert!(matches!(other, BuildError::OtherMigration { .. }));
+}
+
+/// The whole chain of an error, as a person sees it.
+fn anyhow(error: BuildError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(error) = source {
+        text += &format!(": {error}");
+        source = error.source();
+    }
+    text
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_plan_file_is_followed_and_a_bad_edit_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.toml");
+    let write = |text: &str| std::fs::write(&path, text).unwrap();
+    write("stage = \"off\"\n");
+    let source = plan::file(&path).every(Duration::from_millis(5));
+    let migration = Migration::builder("events").plan(source).build().await.unwrap();
+    let stage = || migration.standing().plan.position().to_string();
+
+    write("stage = \"off\"\nramp = { to = \"dual-write\", percent = 25 }\n");
+    until(|| stage() == "off, 25 % of keys at dual-write").await;
+
+    write("stage = \"shadow\"\n");
+    until(|| migration.observe().plans_refused == 1).await;
+    write("stage = \"off\"\nramp = { to = \"dual-write\", percent = 2500 }\n");
+    until(|| migration.observe().plans_refused == 2).await;
+    write("stage = \"off\"\nsalt = \"another\"\n");
+    until(|| migration.observe().plans_refused == 3).await;
+    std::fs::remove_file(&path).unwrap();
+    until(|| migration.observe().plans_refused == 4).await;
+    assert_eq!(stage(), "off, 25 % of keys at dual-write", "the last plan stays");
+
+    write("stage = \"dual-write\"\n");
+    until(|| stage() == "dual-write").await;
+    write("stage = \"shadow\"\n");
+    until(|| stage() == "shadow").await;
+    write("stage = \"live\"\n");
+    until(|| stage() == "live").await;
+}

@@ -1,0 +1,150 @@
+//! The read path: P1, comparisons, and what a mismatch takes to be one.
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
+
+mod support;
+
+use crossfade::{History, Options, Side, Stage};
+use std::time::Duration;
+use support::{Error, Fault, Pair, migration, migration_with};
+use tokio::time::Instant;
+
+const AFTER_REREADS: Duration = Duration::from_secs(2);
+
+#[tokio::test(start_paused = true)]
+async fn each_stage_reads_the_sides_that_its_switches_say() {
+    for stage in Stage::ALL {
+        let (pair, (migration, _control)) = (Pair::default(), migration(stage).await);
+        pair.source.set(1, "1:source");
+        pair.target.set(1, "1:target");
+        let answer = pair.read(&migration, 1).await.unwrap().unwrap();
+        let expected = match stage.authority() {
+            Side::Source => "1:source",
+            Side::Target => "1:target",
+        };
+        assert_eq!(answer, expected, "{stage}");
+        tokio::time::sleep(AFTER_REREADS).await;
+        let switches = stage.switches();
+        let read = (pair.source.calls() > 0, pair.target.calls() > 0);
+        assert_eq!(read, (switches.read_source, switches.read_target), "{stage}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lasting_difference_is_confirmed_and_names_its_fields() {
+    let (pair, (migration, _control)) = (Pair::default(), migration(Stage::Shadow).await);
+    pair.source.set(1, "1:a");
+    pair.target.set(1, "1:b");
+    assert_eq!(pair.read(&migration, 1).await.unwrap().as_deref(), Some("1:a"));
+    assert_eq!(migration.observe().total(|seen| seen.mismatched), 0, "not before it was read again");
+    tokio::time::sleep(AFTER_REREADS).await;
+    let seen = migration.observe();
+    assert_eq!((seen.total(|seen| seen.compared), seen.total(|seen| seen.mismatched)), (1, 1));
+    let sample = &seen.operations[0].samples[0];
+    assert_eq!(sample.fields, ["(value)"]);
+    assert_eq!(sample.key_digest, crossfade::key::digest("1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passing_difference_is_a_match() {
+    let (pair, (migration, _control)) = (Pair::default(), migration(Stage::Shadow).await);
+    pair.source.set(1, "1:a");
+    pair.read(&migration, 1).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    pair.target.set(1, "1:a");
+    tokio::time::sleep(AFTER_REREADS).await;
+    let seen = migration.observe();
+    assert_eq!((seen.total(|seen| seen.matched), seen.total(|seen| seen.mismatched)), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_secondary_adds_nothing_to_a_read() {
+    for fault in
+        [Fault::Slow(Duration::from_millis(200)), Fault::Hang, Fault::Panic, Fault::RefuseBefore, Fault::LoseAnswer]
+    {
+        let (pair, (migration, _control)) = (Pair::default(), migration(Stage::Shadow).await);
+        pair.source.set(1, "1:a");
+        pair.target.fault(fault);
+        let began = Instant::now();
+        assert_eq!(pair.read(&migration, 1).await.unwrap().as_deref(), Some("1:a"), "{fault:?}");
+        assert_eq!(began.elapsed(), Duration::ZERO, "{fault:?}");
+        tokio::time::sleep(Duration::from_secs(9)).await;
+        let seen = migration.observe();
+        let judged = seen.total(|seen| seen.compared) + seen.total(|seen| seen.unknown);
+        assert_eq!((judged, seen.secondary_in_flight), (1, 0), "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_authoritys_error_is_the_callers_and_is_not_compared() {
+    let (pair, (migration, _control)) = (Pair::default(), migration(Stage::Shadow).await);
+    pair.source.fault(Fault::LoseAnswer);
+    assert_eq!(pair.read(&migration, 1).await, Err(Error::Lost));
+    tokio::time::sleep(AFTER_REREADS).await;
+    assert_eq!(pair.target.calls(), 0);
+    assert_eq!(migration.observe().total(|seen| seen.authority_errors), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_the_backfill_has_not_reached_count_apart() {
+    let options = Options { history: History::Pending, ..Options::default() };
+    let (pair, (migration, _control)) = (Pair::default(), migration_with(Stage::Shadow, options).await);
+    pair.source.set(1, "1:a");
+    pair.read(&migration, 1).await.unwrap();
+    pair.source.set(2, "2:a");
+    pair.target.set(2, "2:b");
+    pair.read(&migration, 2).await.unwrap();
+    tokio::time::sleep(AFTER_REREADS).await;
+    let seen = migration.observe();
+    assert_eq!((seen.total(|seen| seen.not_backfilled), seen.total(|seen| seen.mismatched)), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comparator_that_panics_is_an_unknown_comparison() {
+    let (migration, _control) = migration(Stage::Shadow).await;
+    let read = migration
+        .read(&1u64)
+        .source(|| async { Ok::<_, Error>(1) })
+        .target(|| async { Ok(1) })
+        .compare(|_: &i32, _: &i32| -> crossfade::compare::Comparison { panic!("on purpose") });
+    assert_eq!(read.run(Error::Refused).await, Ok(1));
+    tokio::time::sleep(AFTER_REREADS).await;
+    assert_eq!(migration.observe().total(|seen| seen.unknown), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_budget_reads_go_uncompared() {
+    let options = Options { secondary_in_flight: 1, ..Options::default() };
+    let (pair, (migration, _control)) = (Pair::default(), migration_with(Stage::Shadow, options).await);
+    pair.target.fault(Fault::Hang);
+    pair.read(&migration, 1).await.unwrap();
+    pair.read(&migration, 1).await.unwrap();
+    assert_eq!(migration.observe().total(|seen| seen.skipped), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_difference_across_a_change_of_plan_is_unknown() {
+    let (pair, (migration, control)) = (Pair::default(), migration(Stage::Shadow).await);
+    pair.source.set(1, "1:a");
+    pair.read(&migration, 1).await.unwrap();
+    control.advance(crossfade::Position::at(Stage::DualWrite)).await.unwrap();
+    tokio::time::sleep(AFTER_REREADS).await;
+    let seen = migration.observe();
+    assert_eq!((seen.total(|seen| seen.unknown), seen.total(|seen| seen.mismatched)), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn reads_of_several_keys_are_split_by_where_they_stand() {
+    use crossfade::{Migration, Plan, PlanSpec, Position, plan};
+    let half = Position::ramping(Stage::Shadow.edge().unwrap(), "50".parse().unwrap());
+    let first = Plan::new(PlanSpec::at("events", Stage::Off)).unwrap().settled_at(half).unwrap();
+    let migration = Migration::builder("events").plan(plan::fixed(first)).build().await.unwrap();
+    let operation = migration.operation("many");
+    let parts = operation.split_read(0..40u64).unwrap();
+    assert_eq!(parts.len(), 2);
+    for part in &parts {
+        for place in &part.places {
+            let stage = migration.stage_of(&(*place as u64)).unwrap();
+            assert_eq!(part.ticket.authority(), stage.authority());
+        }
+    }
+}
