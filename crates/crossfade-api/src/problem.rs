@@ -103,9 +103,11 @@ codes! {
 pub struct Problem {
     /// The runbook of the code, a URI reference.
     #[serde(rename = "type")]
-    pub kind: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub kind: Box<str>,
     /// What the code says in general.
-    pub title: String,
+    #[cfg_attr(feature = "openapi", schema(value_type = String))]
+    pub title: Box<str>,
     /// The HTTP status.
     pub status: u16,
     /// What happened here, and the next act.
@@ -125,8 +127,8 @@ impl Problem {
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Problem {
         Problem {
-            kind: runbook(code.name()),
-            title: code.title().to_owned(),
+            kind: runbook(code.name()).into(),
+            title: code.title().into(),
             status: code.status(),
             detail: detail.into(),
             code,

@@ -20,7 +20,7 @@ pub use operate::{
 };
 pub use status::{
     AutoDoc, BackfillDoc, BlockerDoc, DriftDoc, EvidenceDoc, GateDoc, HistoryEntry, HistoryPage, InstanceDoc,
-    Instances, Ladder, LatencyDoc, MarksPage, MigrationList, OperationStatus, OwnedMark, Protection, Rung, StageName,
-    Status, StepDoc, VerificationDoc, WindowDoc,
+    Instances, Ladder, LastStepDoc, LatencyDoc, MarksPage, MigrationList, OperationStatus, OwnedMark, Protection, Rung,
+    StageName, Status, StepDoc, VerificationDoc, WindowDoc,
 };
 pub use token::{IssuedToken, Role, TokenDoc, TokenList, TokenRequest};

@@ -121,10 +121,25 @@ pub struct StepDoc {
     pub forced: bool,
     /// Who asked for it.
     pub by: String,
+    /// Why it was given up, while that is being acknowledged.
+    pub abandoned: Option<String>,
     /// For whom it waits: instances that have not acknowledged the revision.
     pub waiting_for: Vec<String>,
     /// What else it waits for: marks of the moving keys, a settle time, reports after a restart.
     pub waiting_also: Vec<String>,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub struct LastStepDoc {
+    /// Its number.
+    pub step: u64,
+    /// Where it was to lead.
+    pub goal: String,
+    /// Why it did not get there.
+    pub abandoned: Option<String>,
 }
 
 /// How far history has been moved.
@@ -300,7 +315,9 @@ pub struct AutoDoc {
     /// Where it ends.
     #[cfg_attr(feature = "openapi", schema(value_type = StageName))]
     pub until: Stage,
-    /// What it will do next, or why it stopped.
+    /// It does nothing any more.
+    pub ended: bool,
+    /// What it will do next, or why it ended.
     pub note: String,
 }
 
@@ -322,6 +339,8 @@ pub struct Status {
     pub authority: Option<Side>,
     /// The step under way.
     pub step: Option<StepDoc>,
+    /// How the last step ended.
+    pub last_step: Option<LastStepDoc>,
     /// Instances that block the next revision: silent, or not heard of since the plane started.
     pub waiting_for: Vec<String>,
     /// How many instances there are.

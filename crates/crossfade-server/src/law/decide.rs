@@ -1,0 +1,626 @@
+//! What may be appended when somebody asks for something: the entries, or why not. Pure; asking twice is harmless.
+
+use super::event::{Event, Happening, Waived};
+use super::evidence::Presence;
+use super::step::share_moving;
+use super::{Migration, State};
+use crossfade_api::problem::{Code, Problem};
+use crossfade_api::revision::RevisionText;
+use crossfade_api::wire::{
+    Acknowledgement, AutoRequest, CreateRequest, Departure, GateDoc, InstanceKind, MarkChange, OptionsRequest, Preview,
+    Publication, RampRequest, Registration, RetireRequest, RollbackRequest, RunEnd,
+};
+use crossfade_core::{Checks, Options, Phase, Plan, Position, Revision, Share, Stage, Step, Tick};
+use std::collections::BTreeSet;
+
+/// Entries to append, or why not.
+pub type Decision = Result<Vec<Event>, Problem>;
+
+/// At most so many marks in one message, and in one forced rollback's list.
+pub const MARKS_AT_ONCE: usize = 10_000;
+
+fn to(migration: &Migration, what: Happening) -> Event {
+    Event::To { migration: migration.plan.migration().to_owned(), what }
+}
+
+impl State {
+    /// The migration of this name.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn migration(&self, id: &str) -> Result<&Migration, Problem> {
+        self.migrations.get(id).ok_or_else(|| {
+            let id: String = id.chars().take(64).collect();
+            Problem::new(Code::NotFound, format!("there is no migration `{id}`: `crossfade status` lists them"))
+        })
+    }
+
+    /// Makes a migration; the same declaration again changes nothing.
+    ///
+    /// # Errors
+    /// When the plan is not valid, or not one to begin with, or the name is taken by another.
+    pub fn create(&self, request: &CreateRequest) -> Decision {
+        let plan = Plan::new(request.plan.clone()).map_err(|error| Problem::new(Code::Invalid, error.to_string()))?;
+        if !matches!(plan.phase(), Phase::Settled) || plan.position().ramp().is_some() {
+            return Err(Problem::new(Code::Invalid, "a first plan is settled and has no ramp: begin at a stage"));
+        }
+        for writer in &request.bypassing_writers {
+            plain("writer", writer)?;
+        }
+        if let Some(known) = self.migrations.get(plan.migration()) {
+            let writers: BTreeSet<&String> = known.writers.keys().collect();
+            if known.declared == request.plan && writers == request.bypassing_writers.iter().collect() {
+                return Ok(Vec::new());
+            }
+            let plan = Box::new(request.plan.clone());
+            return Ok(vec![to(known, Happening::Declared { plan, writers: request.bypassing_writers.clone() })]);
+        }
+        let revision = Revision { incarnation: self.incarnation.max(1), number: 1, hash: plan.fingerprint() };
+        let publication = Publication { revision: revision.into(), plan: plan.spec() };
+        Ok(vec![Event::Created { publication, writers: request.bypassing_writers.clone() }])
+    }
+}
+
+fn plain(what: &str, name: &str) -> Result<(), Problem> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "-_.:@".contains(c);
+    if name.is_empty() || name.len() > 128 || !name.chars().all(fine) {
+        let detail = format!("the name of {what} has 1 to 128 of a-z, A-Z, 0-9, `-`, `_`, `.`, `:` and `@`");
+        return Err(Problem::new(Code::Invalid, detail));
+    }
+    Ok(())
+}
+
+fn within_bounds(marks: &MarkChange) -> Result<(), Problem> {
+    let too_long = |text: &String| text.len() > 1_024;
+    let set = marks.set.iter().any(|mark| too_long(&mark.row) || too_long(&mark.cohort) || too_long(&mark.table));
+    let cleared = marks.cleared.iter().any(|mark| too_long(&mark.row) || too_long(&mark.table));
+    if marks.set.len() + marks.cleared.len() > MARKS_AT_ONCE || set || cleared {
+        let detail = format!(
+            "a message carries at most {MARKS_AT_ONCE} marks, keys of at most 1024 bytes: send the others in the next, or count them as unlisted"
+        );
+        return Err(Problem::new(Code::Invalid, detail));
+    }
+    Ok(())
+}
+
+/// The revision that follows, for this plan.
+#[must_use]
+pub fn following(migration: &Migration, incarnation: u32, plan: &Plan) -> Publication {
+    let Revision { incarnation: last, number, hash: _ } = migration.revision;
+    let revision = Revision { incarnation: last.max(incarnation), number: number + 1, hash: plan.fingerprint() };
+    Publication { revision: revision.into(), plan: plan.spec() }
+}
+
+impl Migration {
+    /// Why the next revision cannot be published now, if it cannot (R3, R8, R21).
+    #[must_use]
+    pub fn waiting_for(&self, presence: &Presence) -> BTreeSet<String> {
+        self.unacknowledged
+            .iter()
+            .cloned()
+            .chain(presence.absent())
+            .filter(|id| self.instances.contains_key(id))
+            .collect()
+    }
+
+    fn may_step(&self, if_revision: RevisionText) -> Result<(), Problem> {
+        if self.retired {
+            return Err(Problem::new(Code::Retired, "it was retired: begin a new migration under another name"));
+        }
+        if if_revision.0 != self.revision {
+            let now = RevisionText(self.revision);
+            let detail = format!("revision {now} is in force, not {if_revision}: look at the status and decide again");
+            return Err(Problem::new(Code::RevisionChanged, detail));
+        }
+        if let Some(step) = &self.step {
+            let waiting = self.unacknowledged.iter().cloned().collect();
+            let detail = format!("the step to `{}` has not ended: let it end, or abandon it", step.goal);
+            return Err(Problem::new(Code::StepUnderWay, detail).waiting_for(waiting));
+        }
+        if self.paused {
+            return Err(Problem::new(Code::Paused, "steps wait until `crossfade resume`"));
+        }
+        Ok(())
+    }
+
+    fn begin(
+        &self,
+        state: &State,
+        plans: Vec<Plan>,
+        goal: String,
+        waived: Option<Waived>,
+        presence: &Presence,
+    ) -> Decision {
+        let absent: Vec<String> = presence.absent().into_iter().filter(|id| self.instances.contains_key(id)).collect();
+        if !absent.is_empty() {
+            let detail = format!(
+                "the next revision waits for {}: wait until it is heard of, or state that its process is dead (`crossfade instances {} evict --dead`)",
+                absent.join(", "),
+                self.plan.migration()
+            );
+            return Err(Problem::new(Code::Silent, detail).waiting_for(absent));
+        }
+        let began = Happening::StepBegan {
+            goal,
+            plans: plans.iter().map(Plan::spec).collect(),
+            forced: waived.is_some(),
+            waived,
+        };
+        let mut events = vec![to(self, began)];
+        if self.unacknowledged.is_empty()
+            && let Some(first) = plans.first()
+        {
+            let publication = following(self, state.incarnation, first);
+            events.push(to(self, Happening::Published { publication }));
+        }
+        Ok(events)
+    }
+
+    fn plans_to(&self, goal: Position) -> Result<(Step, Vec<Plan>), Problem> {
+        let unlawful = |error: crossfade_core::StepError| Problem::new(Code::Unlawful, error.to_string());
+        let plans = self.plan.steps_to(goal).map_err(unlawful)?;
+        let first = plans.first().ok_or_else(|| Problem::new(Code::Unlawful, "there is nothing to do"))?;
+        let step = self.plan.admit(first).map_err(unlawful)?;
+        if matches!(step, Step::Stay) && first.position() == self.plan.position() {
+            let detail = format!("it is at `{}` already", self.plan.position());
+            return Err(Problem::new(Code::Unlawful, detail));
+        }
+        Ok((step, plans))
+    }
+
+    fn confirmed(&self, confirm: Option<&String>, why: &str) -> Result<(), Problem> {
+        if confirm.is_some_and(|typed| typed == self.plan.migration()) {
+            return Ok(());
+        }
+        let detail = format!("{why}: confirm by typing `{}`", self.plan.migration());
+        Err(Problem::new(Code::ConfirmationNeeded, detail))
+    }
+
+    fn through(&self, gate: &GateDoc, goal: &Position) -> Result<(), Problem> {
+        if gate.go {
+            return Ok(());
+        }
+        let names: Vec<&str> = gate.blockers.iter().map(|blocker| blocker.code.as_str()).collect();
+        let detail = format!("the gate before `{goal}` refuses: {}", names.join(", "));
+        Err(Problem::new(Code::Gate, detail).with_blockers(gate.blockers.clone()))
+    }
+
+    /// Begins a step towards a stage.
+    ///
+    /// # Errors
+    /// The rule that it would break, and the blockers of the gate.
+    pub fn ramp(&self, state: &State, request: &RampRequest, presence: &Presence) -> Decision {
+        self.may_step(request.if_revision)?;
+        let goal = self.ramp_goal(request.stage, request.percent, request.pins.clone())?;
+        let (step, plans) = self.plans_to(goal.clone())?;
+        self.through(&self.gate(step, &goal, presence), &goal)?;
+        if step.leaves_source() {
+            self.confirmed(request.confirm.as_ref(), "this is the point of no return, the source is written no more")?;
+        }
+        self.begin(state, plans, goal.to_string(), None, presence)
+    }
+
+    /// Begins a step back, or abandons a held one.
+    ///
+    /// # Errors
+    /// The rule that it would break, and the blockers of the gate unless it is forced.
+    pub fn rollback(&self, state: &State, request: &RollbackRequest, presence: &Presence) -> Decision {
+        if self.is_held() && request.if_revision.0 == self.revision {
+            return self.abandon(state, "rolled back while writes were held");
+        }
+        self.may_step(request.if_revision)?;
+        let goal = self.rollback_goal()?;
+        let (step, plans) = self.plans_to(goal.clone())?;
+        let gate = self.gate(step, &goal, presence);
+        let waived = if request.force && gate.converged && !gate.go {
+            self.confirmed(request.confirm.as_ref(), "a forced rollback may lose writes")?;
+            Some(self.waived())
+        } else {
+            self.through(&gate, &goal)?;
+            None
+        };
+        self.begin(state, plans, goal.to_string(), waived, presence)
+    }
+
+    /// What a forced rollback of this moment waives: writes since the last place at which the sides were known equal.
+    #[must_use]
+    pub fn waived(&self) -> Waived {
+        let rows = self.marks.keys().take(MARKS_AT_ONCE).map(|key| (key.table.clone(), key.row.clone())).collect();
+        let verified = self.verification.map_or(Tick(0), |seen| seen.began);
+        Waived { rows, marks: self.marks.len() as u64 + self.unlisted, since: verified }
+    }
+
+    /// Gives up the step under way. Lawful from hold and from move, since nothing was written between (R4).
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be taken back any more.
+    pub fn abandon(&self, state: &State, why: &str) -> Decision {
+        let retreating = self.is_held() && self.step.as_ref().is_some_and(|step| step.abandoned.is_some());
+        if retreating && !self.unacknowledged.is_empty() {
+            let waiting = self.unacknowledged.iter().cloned().collect();
+            let detail =
+                "its move was abandoned already: writes go on when every instance has acknowledged the old roles";
+            return Err(Problem::new(Code::StepUnderWay, detail).waiting_for(waiting));
+        }
+        if let Some(plan) = self.plan.abandoned() {
+            let publication = Some(following(self, state.incarnation, &plan));
+            return Ok(vec![to(self, Happening::Abandoned { why: why.to_owned(), publication })]);
+        }
+        match &self.step {
+            Some(step) if !step.plans.is_empty() => {
+                Ok(vec![to(self, Happening::Abandoned { why: why.to_owned(), publication: None })])
+            }
+            Some(_) => Err(Problem::new(
+                Code::NotReady,
+                "its last revision is published: let it be acknowledged, then roll back",
+            )),
+            None => Err(Problem::new(Code::NoStep, "there is nothing to abandon")),
+        }
+    }
+
+    /// Publishes other options.
+    ///
+    /// # Errors
+    /// When an option is out of range, or another step is under way.
+    pub fn set_options(&self, state: &State, request: &OptionsRequest, presence: &Presence) -> Decision {
+        self.may_step(request.if_revision)?;
+        self.publish_options(state, request.options.clone(), presence)
+    }
+
+    fn publish_options(&self, state: &State, options: Options, presence: &Presence) -> Decision {
+        let invalid = |error: crossfade_core::PlanError| Problem::new(Code::Invalid, error.to_string());
+        let next = self.plan.with_options(options).map_err(invalid)?;
+        if next == self.plan {
+            return Err(Problem::new(Code::Unlawful, "these options are in force already"));
+        }
+        let goal = format!("{} with other options", self.plan.position());
+        self.begin(state, vec![next], goal, None, presence)
+    }
+
+    /// What a step to the goal of this ramp, or of a rollback without one, would do.
+    ///
+    /// # Errors
+    /// When the protocol allows no such step.
+    pub fn preview(&self, ramp: Option<&RampRequest>, presence: &Presence) -> Result<Preview, Problem> {
+        let goal = match ramp {
+            Some(wish) => self.ramp_goal(wish.stage, wish.percent, wish.pins.clone())?,
+            None => self.rollback_goal()?,
+        };
+        let (step, plans) = self.plans_to(goal.clone())?;
+        let held = plans.len() > 1;
+        let moving = share_moving(self.plan.position(), &goal);
+        let names = if held { vec!["hold", "move", "release"] } else { vec!["ramp"] };
+        let bound = self.plan.options().hold_bound.as_millis();
+        Ok(Preview {
+            goal: goal.to_string(),
+            revisions: names.into_iter().map(str::to_owned).collect(),
+            moving,
+            effects: effects(self.plan.position(), &goal, moving, held),
+            held_at_most_ms: held.then(|| u64::try_from(bound).unwrap_or(u64::MAX)),
+            way_back: way_back(&goal).to_owned(),
+            needs_confirmation: step.leaves_source(),
+            gate: self.gate(step, &goal, presence),
+            waiting_for: self.waiting_for(presence).into_iter().collect(),
+        })
+    }
+
+    /// An instance joins, or joins again.
+    ///
+    /// # Errors
+    /// When its name cannot be used, or the plan it says it holds is no plan of this migration.
+    pub fn register(&self, state: &State, registration: &Registration) -> Decision {
+        plain("an instance", &registration.instance)?;
+        if registration.host.len() > 256 || registration.version.len() > 64 {
+            return Err(Problem::new(Code::Invalid, "host has at most 256 bytes, version at most 64"));
+        }
+        if self.retired {
+            return Err(Problem::new(Code::Retired, "it was retired: take the library out of the application"));
+        }
+        let mut events = Vec::new();
+        let mut holding = false;
+        if let Some(held) = &registration.holding {
+            let unfit = |why: String| Problem::new(Code::Invalid, format!("the plan it holds is unfit: {why}"));
+            let plan = Plan::new(held.plan.clone()).map_err(|error| unfit(error.to_string()))?;
+            if plan.migration() != self.plan.migration() || plan.salt() != self.plan.salt() {
+                return Err(unfit("it is of another migration or has another salt".to_owned()));
+            }
+            holding = true;
+            if outranks(held.revision.0, self.revision) {
+                let incarnation = state.incarnation.max(held.revision.0.incarnation) + 1;
+                let number = held.revision.0.number.max(self.revision.number).saturating_add(1);
+                let revision = Revision { incarnation, number, hash: plan.fingerprint() }.into();
+                events.push(to(self, Happening::Restored { seen: held.clone(), revision }));
+            }
+        }
+        let Registration { instance, kind, host, version, holding: _ } = registration.clone();
+        events.push(to(self, Happening::Registered { instance, kind, host, version, holding }));
+        Ok(events)
+    }
+
+    /// The instance, or that it has to register again.
+    ///
+    /// # Errors
+    /// When it is not known, or has seen a revision that this plane does not know (R21).
+    pub fn known(&self, instance: &str, holds: Option<RevisionText>) -> Result<&super::Instance, Problem> {
+        let again = "register again, with the plan that it holds";
+        if holds.is_some_and(|seen| outranks(seen.0, self.revision)) {
+            let detail = format!("it has seen a revision that this plane has not published: {again}");
+            return Err(Problem::new(Code::UnknownInstance, detail));
+        }
+        self.instances.get(instance).ok_or_else(|| {
+            Problem::new(Code::UnknownInstance, format!("the plane does not know this instance: {again}"))
+        })
+    }
+
+    /// An instance acknowledges.
+    ///
+    /// # Errors
+    /// When it has to register again.
+    pub fn acknowledge(&self, instance: &str, ack: &Acknowledgement) -> Decision {
+        within_bounds(&ack.marks)?;
+        let known = self.known(instance, Some(ack.revision))?;
+        if ack.revision.0 == self.revision && known.acknowledged != Some(self.revision) {
+            let (instance, revision, marks) = (instance.to_owned(), ack.revision, ack.marks.clone());
+            return Ok(vec![to(self, Happening::Acknowledged { instance, revision, marks })]);
+        }
+        Ok(self.marked(instance, &ack.marks))
+    }
+
+    fn marked(&self, instance: &str, marks: &MarkChange) -> Vec<Event> {
+        if marks.is_empty() {
+            return Vec::new();
+        }
+        vec![to(self, Happening::Marked { instance: instance.to_owned(), marks: marks.clone() })]
+    }
+
+    /// An instance reports marks, in a heartbeat or after a repair.
+    ///
+    /// # Errors
+    /// When it has to register again, or says too much at once.
+    pub fn report_marks(&self, instance: &str, marks: &MarkChange) -> Decision {
+        within_bounds(marks)?;
+        self.known(instance, None)?;
+        Ok(self.marked(instance, marks))
+    }
+
+    /// An instance leaves in good order.
+    ///
+    /// # Errors
+    /// When it is not known.
+    pub fn leave(&self, instance: &str, departure: &Departure) -> Decision {
+        within_bounds(&departure.marks)?;
+        self.known(instance, None)?;
+        let (instance, marks) = (instance.to_owned(), departure.marks.clone());
+        Ok(vec![to(self, Happening::Left { instance, marks })])
+    }
+
+    /// An operator asserts that instances are dead.
+    ///
+    /// # Errors
+    /// When one is not known or was heard of lately.
+    pub fn evict(&self, instances: &[String], presence: &Presence) -> Decision {
+        let absent = presence.absent();
+        let chosen: Vec<String> = if instances.is_empty() {
+            absent.iter().filter(|id| self.instances.contains_key(*id)).cloned().collect()
+        } else {
+            instances.to_vec()
+        };
+        for id in &chosen {
+            if !self.instances.contains_key(id) {
+                let id: String = id.chars().take(128).collect();
+                return Err(Problem::new(Code::NotFound, format!("there is no instance `{id}`")));
+            }
+            if !absent.contains(id) {
+                let detail = format!("{id} was heard of just now, so it is not dead: stop its process first");
+                return Err(Problem::new(Code::NotReady, detail));
+            }
+        }
+        if chosen.is_empty() {
+            return Err(Problem::new(Code::NotFound, "no instance is silent"));
+        }
+        Ok(chosen.into_iter().map(|instance| to(self, Happening::Evicted { instance })).collect())
+    }
+
+    /// A run begins its work. For a verification the answer may be "not yet": full checks are turned on first (R5).
+    ///
+    /// # Errors
+    /// Why not, or why not yet; the entries beside a problem are to be appended all the same.
+    pub fn begin_run(&self, state: &State, instance: &str, presence: &Presence) -> (Vec<Event>, Result<(), Problem>) {
+        let refuse = |code, detail: &str| (Vec::new(), Err(Problem::new(code, detail)));
+        let known = match self.known(instance, None) {
+            Ok(known) => known,
+            Err(problem) => return (Vec::new(), Err(problem)),
+        };
+        if known.run.is_some() {
+            return (Vec::new(), Ok(()));
+        }
+        if self.retired {
+            return refuse(Code::Retired, "it was retired");
+        }
+        if let Some(step) = &self.step {
+            let detail = format!("the step to `{}` has not ended: runs wait for it", step.goal);
+            let waiting = self.unacknowledged.iter().cloned().collect();
+            return (Vec::new(), Err(Problem::new(Code::StepUnderWay, detail).waiting_for(waiting)));
+        }
+        if !self.unacknowledged.is_empty() {
+            let waiting = self.unacknowledged.iter().cloned().collect();
+            let problem =
+                Problem::new(Code::NotReady, "the revision in force is not acknowledged everywhere: ask again");
+            return (Vec::new(), Err(problem.waiting_for(waiting)));
+        }
+        let (earlier, later) = self.plan.position().occupied();
+        let mirrored = earlier.is_mirrored() && later.is_mirrored();
+        match known.kind {
+            InstanceKind::Application => return refuse(Code::NotReady, "an application does no run: register one"),
+            InstanceKind::Backfill if !mirrored || earlier >= Stage::Live => {
+                return refuse(
+                    Code::NotReady,
+                    "a backfill begins when every key is at dual-write or shadow, acknowledged everywhere: `crossfade ramp ID dual-write`",
+                );
+            }
+            InstanceKind::Verify | InstanceKind::Repair if !mirrored => {
+                return refuse(
+                    Code::NotReady,
+                    "both sides are held equal only while every key is dual-written: `crossfade ramp ID dual-write`",
+                );
+            }
+            InstanceKind::Verify if self.full_checks_since.is_none() => {
+                let options = Options { checks: Checks::Full, ..self.plan.options().clone() };
+                return match self.publish_options(state, options, presence) {
+                    Ok(events) => {
+                        let detail = "every dual write is to be checked from before the verification on, which is being acknowledged: ask again";
+                        (events, Err(Problem::new(Code::NotReady, detail)))
+                    }
+                    Err(problem) => (Vec::new(), Err(problem)),
+                };
+            }
+            InstanceKind::Backfill | InstanceKind::Verify | InstanceKind::Repair => {}
+        }
+        (vec![to(self, Happening::RunBegan { instance: instance.to_owned() })], Ok(()))
+    }
+
+    /// A run ends its work.
+    ///
+    /// # Errors
+    /// When there is no such run, or it cannot end so.
+    pub fn end_run_with(&self, instance: &str, end: &RunEnd) -> Decision {
+        use crossfade_api::wire::Outcome;
+        within_bounds(&end.marks)?;
+        let known = self.known(instance, None)?;
+        if known.run.is_none() {
+            return Err(Problem::new(Code::NotReady, "the run has not begun, or has ended already"));
+        }
+        match (known.kind, end.outcome) {
+            (InstanceKind::Verify, Outcome::Complete) => {
+                return Err(Problem::new(Code::Invalid, "a verification ends with its verdict"));
+            }
+            (InstanceKind::Backfill | InstanceKind::Repair | InstanceKind::Application, Outcome::Verdict(_)) => {
+                return Err(Problem::new(Code::Invalid, "only a verification has a verdict"));
+            }
+            (InstanceKind::Verify, Outcome::Interrupted | Outcome::Verdict(_))
+            | (
+                InstanceKind::Application | InstanceKind::Backfill | InstanceKind::Repair,
+                Outcome::Complete | Outcome::Interrupted,
+            ) => {}
+        }
+        let (instance, outcome, marks) = (instance.to_owned(), end.outcome, end.marks.clone());
+        Ok(vec![to(self, Happening::RunEnded { instance, outcome, marks })])
+    }
+
+    /// A declared writer is paused, or writes again.
+    ///
+    /// # Errors
+    /// When none of this name is declared.
+    pub fn pause_writer(&self, writer: &str, paused: bool) -> Decision {
+        match self.writers.get(writer) {
+            None => Err(Problem::new(Code::NotFound, "no writer of this name is declared: see the status")),
+            Some(known) if *known == paused => Ok(Vec::new()),
+            Some(_) => Ok(vec![to(self, Happening::WriterPaused { writer: writer.to_owned(), paused })]),
+        }
+    }
+
+    /// Steps are refused from now on, or no longer.
+    ///
+    /// # Errors
+    /// When the migration is retired.
+    pub fn pause(&self, paused: bool) -> Decision {
+        if self.retired {
+            return Err(Problem::new(Code::Retired, "it was retired"));
+        }
+        if self.paused == paused {
+            return Ok(Vec::new());
+        }
+        Ok(vec![to(self, if paused { Happening::Paused } else { Happening::Resumed })])
+    }
+
+    /// Sets the guarded rollout out.
+    ///
+    /// # Errors
+    /// When it would cross the point of no return, or its shares do not rise.
+    pub fn begin_auto(&self, request: &AutoRequest) -> Decision {
+        if self.retired {
+            return Err(Problem::new(Code::Retired, "it was retired"));
+        }
+        if request.until == Stage::Complete {
+            let detail = "the point of no return asks for a person: roll out until ramp-down";
+            return Err(Problem::new(Code::Invalid, detail));
+        }
+        let rising = request.percents.windows(2).all(|pair| pair[0] < pair[1]);
+        if !rising || request.percents.first().is_some_and(|share| *share == Share::NONE) {
+            return Err(Problem::new(Code::Invalid, "percents rise, and begin above 0"));
+        }
+        Ok(vec![to(self, Happening::AutoBegan { request: request.clone() })])
+    }
+
+    /// Ends the guarded rollout.
+    #[must_use]
+    pub fn end_auto(&self, why: &str) -> Vec<Event> {
+        match &self.auto {
+            Some(auto) if auto.ended.is_none() => vec![to(self, Happening::AutoEnded { why: why.to_owned() })],
+            Some(_) | None => Vec::new(),
+        }
+    }
+
+    /// Ends the migration.
+    ///
+    /// # Errors
+    /// When not every key is at complete, acknowledged everywhere.
+    pub fn retire(&self, request: &RetireRequest, presence: &Presence) -> Decision {
+        self.may_step(request.if_revision)?;
+        if self.plan.position().occupied() != (Stage::Complete, Stage::Complete) {
+            let detail = format!("it is at `{}`: only what is complete can be retired", self.plan.position());
+            return Err(Problem::new(Code::NotReady, detail));
+        }
+        let waiting: Vec<String> = self.waiting_for(presence).into_iter().collect();
+        if !waiting.is_empty() {
+            let detail = "not every instance has acknowledged that it runs at complete";
+            return Err(Problem::new(Code::NotReady, detail).waiting_for(waiting));
+        }
+        self.confirmed(Some(&request.confirm), "retiring ends the migration")?;
+        Ok(vec![to(self, Happening::Retired)])
+    }
+}
+
+/// Whether an instance has seen something that this plane has not published (R21). Alike numbers with another plan
+/// were given by another life of the plane.
+fn outranks(seen: Revision, known: Revision) -> bool {
+    let (a, b) = ((seen.incarnation, seen.number), (known.incarnation, known.number));
+    a > b || a == b && seen.hash != known.hash
+}
+
+fn effects(here: &Position, goal: &Position, moving: Share, held: bool) -> Vec<String> {
+    let mut effects = Vec::new();
+    let Some(edge) = here.common_edge(goal) else { return effects };
+    let forward = goal.share_on(edge) >= here.share_on(edge);
+    let (from, to) = if forward { (edge.earlier(), edge.later()) } else { (edge.later(), edge.earlier()) };
+    let (before, after) = (from.switches(), to.switches());
+    let mut say = |before: bool, after: bool, gained: &str, lost: &str| {
+        if after && !before {
+            effects.push(format!("{moving} of keys will {gained}"));
+        }
+        if before && !after {
+            effects.push(format!("{moving} of keys will no longer {lost}"));
+        }
+    };
+    say(before.write_target, after.write_target, "write the target too", "write the target");
+    say(before.read_target, after.read_target, "read the target", "read the target");
+    say(before.write_source, after.write_source, "write the source too", "write the source");
+    say(before.read_source, after.read_source, "read the source, to compare", "read the source");
+    if before.authority != after.authority {
+        effects.push(format!("the {} becomes the authority for {moving} of keys", after.authority));
+    }
+    if held {
+        effects.push(format!("writes of {moving} of keys are held for a few propagations"));
+    }
+    effects
+}
+
+fn way_back(goal: &Position) -> &'static str {
+    let (_, later) = goal.occupied();
+    match later {
+        Stage::Off => "nothing to go back from",
+        Stage::DualWrite | Stage::Shadow => "yes, free",
+        Stage::Live | Stage::RampDown => "yes, while the source is kept converged",
+        Stage::Complete => "none: this is the point of no return",
+    }
+}

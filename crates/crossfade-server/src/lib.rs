@@ -1,0 +1,20 @@
+//! # crossfade-server: the control plane
+//!
+//! Flags that a whole fleet obeys: a revision follows only when every instance has acknowledged the one before (R3),
+//! authority moves by hold, move and release (R4), and gates ask for evidence (R7). It never sees row values.
+//!
+//! | subject | module |
+//! |---|---|
+//! | the law of the plane: state, events, decisions; pure | [`law`] |
+//! | the log in one SQLite file | [`log`] |
+//! | the one writer | [`plane`] |
+//! | what heartbeats say | [`observatory`] |
+//! | where a migration stands, for people | [`status`] |
+//! | tokens and roles | [`access`] |
+
+pub mod access;
+pub mod law;
+pub mod log;
+pub mod observatory;
+pub mod plane;
+pub mod status;

@@ -1,0 +1,290 @@
+//! What heartbeats say, kept in memory: who was heard of, and what was seen. Losing it costs no promise, so it is
+//! not in the log. Row values are not here unless a migration opted in.
+
+use crate::law::Migration;
+use crate::law::evidence::Presence;
+use crossfade_api::wire::{
+    Comparisons, LatencyDoc, MismatchSample, Observations, OperationDoc, OperationStatus, Progress, SideDoc, WindowDoc,
+};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How much of the recent past is kept: windows of [`WINDOW`].
+const WINDOWS: usize = 120;
+/// The length of one.
+pub const WINDOW: Duration = Duration::from_secs(5);
+/// Samples of mismatches kept per migration.
+const SAMPLES: usize = 50;
+/// Operations known per migration; names beyond go under one name, so that a client cannot fill the memory.
+const OPERATIONS: usize = 200;
+/// For so long an OFREP evaluation counts as "lately".
+const OFREP_LATELY: Duration = Duration::from_secs(600);
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// One instance, as it was heard.
+#[derive(Debug, Clone)]
+struct Heard {
+    last: Option<Instant>,
+    sequence: u64,
+    streams: u32,
+    progress: Option<Progress>,
+}
+
+#[derive(Debug)]
+struct Window {
+    began: Instant,
+    at_ms: u64,
+    seen: Observations,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    instances: HashMap<String, Heard>,
+    windows: VecDeque<Window>,
+    totals: Observations,
+    evaluated: Option<Instant>,
+}
+
+/// What was heard of one instance.
+#[derive(Debug, Clone, Default)]
+pub struct Contact {
+    /// How long ago.
+    pub heard_ago: Duration,
+    /// A plan stream is open.
+    pub connected: bool,
+    /// How far a run is.
+    pub progress: Option<Progress>,
+}
+
+/// The memory of all heartbeats.
+#[derive(Debug)]
+pub struct Observatory {
+    began: Instant,
+    silent_after: Duration,
+    places: Mutex<HashMap<String, Place>>,
+}
+
+impl Observatory {
+    /// Empty; an instance counts as silent after this time.
+    #[must_use]
+    pub fn new(silent_after: Duration) -> Observatory {
+        Observatory { began: Instant::now(), silent_after, places: Mutex::default() }
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<String, Place>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something was heard of an instance. Returns whether it was the first time in this life of the plane.
+    pub fn heard(&self, migration: &str, instance: &str) -> bool {
+        let mut places = self.places();
+        let heard = places.entry(migration.to_owned()).or_default().instance(instance);
+        let first = heard.last.is_none();
+        heard.last = Some(Instant::now());
+        first
+    }
+
+    /// A heartbeat. What was seen is counted once per sequence number. Returns as [`Observatory::heard`].
+    pub fn heartbeat(
+        &self,
+        migration: &str,
+        instance: &str,
+        sequence: u64,
+        seen: &Observations,
+        progress: Option<Progress>,
+    ) -> bool {
+        let mut places = self.places();
+        let place = places.entry(migration.to_owned()).or_default();
+        let heard = place.instance(instance);
+        let first = heard.last.is_none();
+        heard.last = Some(Instant::now());
+        if progress.is_some() {
+            heard.progress = progress;
+        }
+        if sequence > heard.sequence {
+            heard.sequence = sequence;
+            place.observe(seen);
+        }
+        first
+    }
+
+    /// What an instance saw, outside a heartbeat: at its end.
+    pub fn observe(&self, migration: &str, seen: &Observations) {
+        self.places().entry(migration.to_owned()).or_default().observe(seen);
+    }
+
+    /// A plan stream was opened or closed.
+    pub fn stream(&self, migration: &str, instance: &str, opened: bool) {
+        let mut places = self.places();
+        let heard = places.entry(migration.to_owned()).or_default().instance(instance);
+        heard.streams = if opened { heard.streams + 1 } else { heard.streams.saturating_sub(1) };
+        heard.last = Some(Instant::now());
+    }
+
+    /// An instance is no more.
+    pub fn forget(&self, migration: &str, instance: &str) {
+        if let Some(place) = self.places().get_mut(migration) {
+            place.instances.remove(instance);
+        }
+    }
+
+    /// Flags were evaluated over OFREP.
+    pub fn evaluated(&self, migration: &str) {
+        self.places().entry(migration.to_owned()).or_default().evaluated = Some(Instant::now());
+    }
+
+    /// Who is silent, and who was not heard of in this life.
+    #[must_use]
+    pub fn presence(&self, id: &str, migration: &Migration) -> Presence {
+        let places = self.places();
+        let place = places.get(id);
+        let mut presence = Presence {
+            unacknowledged_clients: place
+                .and_then(|place| place.evaluated)
+                .is_some_and(|at| at.elapsed() < OFREP_LATELY),
+            ..Presence::default()
+        };
+        for instance in migration.instances.keys() {
+            let last = place.and_then(|place| place.instances.get(instance)).and_then(|heard| heard.last);
+            if last.is_none() {
+                presence.unheard.insert(instance.clone());
+            }
+            if last.unwrap_or(self.began).elapsed() > self.silent_after {
+                presence.silent.insert(instance.clone());
+            }
+        }
+        presence
+    }
+
+    /// What was heard of these instances.
+    #[must_use]
+    pub fn contacts<'a>(&self, id: &str, instances: impl Iterator<Item = &'a String>) -> Vec<Contact> {
+        let places = self.places();
+        let place = places.get(id);
+        instances
+            .map(|instance| {
+                let heard = place.and_then(|place| place.instances.get(instance));
+                Contact {
+                    heard_ago: heard.and_then(|heard| heard.last).unwrap_or(self.began).elapsed(),
+                    connected: heard.is_some_and(|heard| heard.streams > 0),
+                    progress: heard.and_then(|heard| heard.progress.clone()),
+                }
+            })
+            .collect()
+    }
+
+    /// Operations of the last minute, the recent past, and samples of mismatches.
+    #[must_use]
+    pub fn recent(&self, id: &str) -> (Vec<OperationStatus>, Vec<WindowDoc>, Vec<MismatchSample>) {
+        let mut places = self.places();
+        let Some(place) = places.get_mut(id) else { return Default::default() };
+        place.turn();
+        let minute = place.since(Duration::from_secs(60));
+        let operations = minute.operations.iter().map(|(name, seen)| OperationStatus {
+            operation: name.clone(),
+            source: latency(&seen.source),
+            target: latency(&seen.target),
+            comparisons: seen.comparisons,
+        });
+        let windows = place.windows.iter().map(|window| {
+            let all = everything(&window.seen);
+            WindowDoc {
+                at_ms: window.at_ms,
+                source: latency(&all.source),
+                target: latency(&all.target),
+                comparisons: all.comparisons,
+            }
+        });
+        (operations.collect(), windows.collect(), place.totals.mismatches.clone())
+    }
+
+    /// All operations together, over the last while.
+    #[must_use]
+    pub fn since(&self, id: &str, age: Duration) -> OperationDoc {
+        self.places().get(id).map(|place| everything(&place.since(age))).unwrap_or_default()
+    }
+
+    /// Everything seen in this life of the plane.
+    #[must_use]
+    pub fn totals(&self, id: &str) -> Observations {
+        self.places().get(id).map(|place| place.totals.clone()).unwrap_or_default()
+    }
+}
+
+impl Place {
+    fn instance(&mut self, instance: &str) -> &mut Heard {
+        let unknown = Heard { last: None, sequence: 0, streams: 0, progress: None };
+        self.instances.entry(instance.to_owned()).or_insert(unknown)
+    }
+
+    /// Closes the window that is over.
+    fn turn(&mut self) {
+        if self.windows.back().is_none_or(|window| window.began.elapsed() >= WINDOW) {
+            self.windows.push_back(Window { began: Instant::now(), at_ms: now_ms(), seen: Observations::default() });
+        }
+        while self.windows.len() > WINDOWS {
+            self.windows.pop_front();
+        }
+    }
+
+    fn observe(&mut self, seen: &Observations) {
+        self.turn();
+        let Place { windows, totals, .. } = self;
+        let mut bounded = Observations { mismatches: seen.mismatches.clone(), ..Observations::default() };
+        for (name, doc) in &seen.operations {
+            let known = totals.operations.contains_key(name) || totals.operations.len() < OPERATIONS;
+            let name = if known && name.len() <= 128 { name.as_str() } else { "(others)" };
+            bounded.operations.entry(name.to_owned()).or_default().merge(doc);
+        }
+        totals.merge(&bounded, SAMPLES);
+        if let Some(window) = windows.back_mut() {
+            bounded.mismatches.clear();
+            window.seen.merge(&bounded, 0);
+        }
+    }
+
+    fn since(&self, age: Duration) -> Observations {
+        let mut sum = Observations::default();
+        for window in self.windows.iter().rev().take_while(|window| window.began.elapsed() <= age + WINDOW) {
+            sum.merge(&window.seen, 0);
+        }
+        sum
+    }
+}
+
+fn everything(seen: &Observations) -> OperationDoc {
+    let mut sum = OperationDoc::default();
+    for doc in seen.operations.values() {
+        sum.merge(doc);
+    }
+    sum
+}
+
+/// A side in five numbers.
+#[must_use]
+pub fn latency(side: &SideDoc) -> LatencyDoc {
+    LatencyDoc {
+        calls: side.latency_us.count(),
+        errors: side.errors.values().fold(0, |sum, count| sum.saturating_add(*count)),
+        p50_us: side.latency_us.quantile(0.5),
+        p99_us: side.latency_us.quantile(0.99),
+    }
+}
+
+/// What was compared, as a share that differed, in thousandths; none when nothing was.
+#[must_use]
+pub fn mismatch_permille(comparisons: &Comparisons) -> Option<u64> {
+    comparisons.mismatched.saturating_mul(1_000).checked_div(comparisons.compared)
+}
+
+/// By error class, for `/metrics`.
+#[must_use]
+pub fn errors(side: &SideDoc) -> &BTreeMap<String, u64> {
+    &side.errors
+}
