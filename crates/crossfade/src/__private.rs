@@ -1,7 +1,50 @@
 //! What the code made by `#[crossfade::dao]` stands on. Not for people: it changes without notice.
 
+use crate::repair::RepairError;
+use crossfade_core::Effect;
+use std::borrow::Borrow;
+use std::future::Future;
+
 pub use futures::future::BoxFuture;
+pub use std::borrow::ToOwned;
+pub use std::string::String;
 pub use std::sync::Arc;
+pub use std::vec::Vec;
+
+/// An owned copy of a borrowed argument.
+pub fn own<T: ToOwned + ?Sized>(argument: &T) -> T::Owned {
+    argument.to_owned()
+}
+
+/// The argument again.
+pub fn lend<T: ToOwned + ?Sized>(owned: &T::Owned) -> &T {
+    owned.borrow()
+}
+
+/// An owned copy of an argument that may not be there.
+pub fn own_option<T: ToOwned + ?Sized>(argument: Option<&T>) -> Option<T::Owned> {
+    argument.map(ToOwned::to_owned)
+}
+
+/// The argument again.
+pub fn lend_option<T: ToOwned + ?Sized>(owned: &Option<T::Owned>) -> Option<&T> {
+    owned.as_ref().map(Borrow::borrow)
+}
+
+/// A call whose error is made one of the caller's.
+pub async fn map_err<T, E, F>(call: impl Future<Output = Result<T, E>>, map: impl FnOnce(E) -> F) -> Result<T, F> {
+    call.await.map_err(map)
+}
+
+/// What a copy that came to no end says about the row.
+pub fn copy_effect(error: &RepairError) -> Effect {
+    if error.lingers() { Effect::Unknown } else { Effect::Refused }
+}
+
+/// The text of a key made of several parts; a missing part makes the whole key missing (R13).
+pub fn join_parts(parts: &[String]) -> String {
+    if parts.iter().any(String::is_empty) { String::new() } else { parts.join("\u{1f}") }
+}
 
 /// Puts the answers of a split operation together again (R18).
 pub trait Merge: Sized {

@@ -5,7 +5,7 @@ use crate::key::Key;
 use crate::marks::RowId;
 use crate::migration::Inner;
 use crate::observe::{Counter, OperationStats};
-use crate::read::ReadTicket;
+use crate::read::{Freshness, ReadTicket};
 use crate::refused::Refused;
 use crate::write::{Prepared, Rows, WriteTicket};
 use crossfade_core::{Bucket, CohortKey, MissingKey, ReadRoute, Share, WriteRoute};
@@ -54,7 +54,7 @@ impl Operation {
     fn read_ticket(&self, epoch: Arc<Epoch>, route: ReadRoute, digest: impl FnOnce() -> String) -> ReadTicket<'_> {
         let compare = route.compare.filter(|_| sampled(epoch.plan.options().compare));
         let digest = if compare.is_some() { digest() } else { String::new() };
-        ReadTicket { operation: self, epoch, authority: route.authority, compare, digest }
+        ReadTicket { operation: self, epoch, authority: route.authority, compare, digest, freshness: Freshness::Linearizable }
     }
 
     /// Begins a read over several keys: one part for each way in which its keys are routed (R18).

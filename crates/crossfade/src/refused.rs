@@ -18,4 +18,10 @@ pub enum Refused {
         /// How long the write waited.
         waited: Duration,
     },
+    /// `#[snapshot]`, `#[restore]` and `#[scan]` see one side: on both at once they have no meaning.
+    #[error("`{method}` belongs to one side: call it on the source or the target, or give a snapshot its key")]
+    OneSide {
+        /// The method that was called.
+        method: &'static str,
+    },
 }

@@ -22,7 +22,18 @@ pub struct ReadTicket<'a> {
     pub(crate) authority: Side,
     pub(crate) compare: Option<Side>,
     pub(crate) digest: String,
+    pub(crate) freshness: Freshness,
 }
+
+/// How a method reads (R22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    Linearizable,
+    Eventual,
+}
+
+/// How long after an eventual read both sides are read for its comparison.
+const EVENTUALLY: Duration = Duration::from_secs(1);
 
 impl std::fmt::Debug for ReadTicket<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -47,6 +58,13 @@ impl ReadTicket<'_> {
     #[inline]
     pub fn is_compared(&self) -> bool {
         self.compare.is_some()
+    }
+
+    /// The method reads eventually: it is outside P2, and both sides are read again, a second later, to be compared
+    /// (R22).
+    pub fn eventual(mut self) -> Self {
+        self.freshness = Freshness::Eventual;
+        self
     }
 
     /// Reads the authority alone. Cancel safe where `call` is.
@@ -79,7 +97,7 @@ impl ReadTicket<'_> {
         E: Send + 'static,
         S: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let ReadTicket { operation, epoch, authority, compare, digest } = self;
+        let ReadTicket { operation, epoch, authority, compare, digest, freshness } = self;
         let answer = timed(&operation.stats, authority, call).await;
         let Some(secondary) = compare else { return answer };
         let value = match &answer {
@@ -102,6 +120,7 @@ impl ReadTicket<'_> {
             history: options.history,
             revision: epoch.revision,
             digest,
+            freshness,
             _permit: permit,
         };
         // A comparison has no effect: it does not hold its epoch, and is void when the plan changes under it.
@@ -127,6 +146,7 @@ struct Comparing {
     history: History,
     revision: Revision,
     digest: String,
+    freshness: Freshness,
     _permit: Permit,
 }
 
@@ -183,6 +203,13 @@ impl Comparing {
     where
         S: Future<Output = Result<T, E>> + Send + 'static,
     {
+        let value = match self.freshness {
+            Freshness::Linearizable => value,
+            Freshness::Eventual => {
+                tokio::time::sleep(EVENTUALLY).await;
+                self.read(self.secondary.other(), again, false).await?
+            }
+        };
         let mut found = self.compare(comparator, &value, &self.read(self.secondary, again, true).await?)?;
         for wait in GENERATIONS {
             if found == Comparison::Match {

@@ -82,6 +82,12 @@ impl<'a> WriteTicket<'a> {
         self.route.secondary.is_some()
     }
 
+    /// How long a secondary call may take in all.
+    #[must_use]
+    pub fn secondary_timeout(&self) -> std::time::Duration {
+        self.epoch.plan.options().secondary_timeout
+    }
+
     /// Writes the authority alone. Dropped half-way, or failed without a definite refusal, the operation counts as
     /// running until its linger has passed (R3).
     ///
@@ -136,6 +142,25 @@ impl<'a> WriteTicket<'a> {
         E: 'static,
         S: Future<Output = Result<(), E>> + Send + 'static,
     {
+        self.mirrored_by(kind, effect_of, call, effect_of, mirror).await
+    }
+
+    /// As [`WriteTicket::mirrored`], where the secondary's write has an error type of its own.
+    ///
+    /// # Errors
+    /// The authority's own (P1).
+    pub async fn mirrored_by<T, E, M, S>(
+        self,
+        kind: Mirror,
+        effect_of: fn(&E) -> Effect,
+        call: impl Future<Output = Result<T, E>>,
+        mirror_effect_of: fn(&M) -> Effect,
+        mirror: impl FnOnce(&T, Side) -> S,
+    ) -> Result<T, E>
+    where
+        M: 'static,
+        S: Future<Output = Result<(), M>> + Send + 'static,
+    {
         let WriteTicket { operation, epoch, route, rows } = self;
         let Some(secondary) = route.secondary else { return self_single(operation, epoch, route, effect_of, call).await };
         let writing = Mirroring::begin(operation, epoch, rows, route.authority);
@@ -146,7 +171,7 @@ impl<'a> WriteTicket<'a> {
             Ok(value) => {
                 // Making the call is user code too: a panic there must not reach the caller, whose write was accepted.
                 match std::panic::catch_unwind(AssertUnwindSafe(|| mirror(value, secondary))) {
-                    Ok(call) => writing.mirror(kind, effect_of, call).await,
+                    Ok(call) => writing.mirror(kind, mirror_effect_of, call).await,
                     Err(_panic) => writing.not_begun(),
                 }
             }

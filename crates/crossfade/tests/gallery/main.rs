@@ -1,0 +1,5 @@
+//! Real-looking traits: each compiles as its user would write it, and runs against DAOs in memory through every stage.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod events;
+mod stages;
