@@ -26,7 +26,9 @@ pub enum AdvanceError {
     #[error(transparent)]
     Step(#[from] StepError),
     /// Moving rows stayed marked, or effects lingered, for too long: nothing was held.
-    #[error("{marks} rows of the moving keys are still marked after {waited:?}: repair them (a DAO with `#[snapshot]` and `#[restore]` does it by itself), then try again")]
+    #[error(
+        "{marks} rows of the moving keys are still marked after {waited:?}: repair them (a DAO with `#[snapshot]` and `#[restore]` does it by itself), then try again"
+    )]
     NotQuiet {
         /// Marked rows among the moving keys.
         marks: u64,
@@ -34,7 +36,9 @@ pub enum AdvanceError {
         waited: Duration,
     },
     /// The bound of the hold passed; the old roles are in force again (R4).
-    #[error("the move was abandoned after writes were held for {held:?}: operations or marks of the old roles did not end in time; try again in a quieter moment or raise hold-bound-ms")]
+    #[error(
+        "the move was abandoned after writes were held for {held:?}: operations or marks of the old roles did not end in time; try again in a quieter moment or raise hold-bound-ms"
+    )]
     Abandoned {
         /// How long the writes were held.
         held: Duration,
@@ -43,7 +47,9 @@ pub enum AdvanceError {
     #[error("writes of unknown rows may have left the sides different: verify every row, then try again")]
     EverythingSuspect,
     /// The settle time of every revision does not fit into the bound of a hold (R12).
-    #[error("settle-ms is {settle:?}, and two of them do not fit into hold-bound-ms, {bound:?}: raise the bound or lower settle-ms")]
+    #[error(
+        "settle-ms is {settle:?}, and two of them do not fit into hold-bound-ms, {bound:?}: raise the bound or lower settle-ms"
+    )]
     SettleTooLong {
         /// The settle time.
         settle: Duration,

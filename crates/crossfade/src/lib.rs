@@ -55,7 +55,7 @@ mod refused;
 pub mod repair;
 pub mod rows;
 mod secondary;
-#[cfg(any())]
+#[cfg(feature = "testing")]
 pub mod testing;
 mod write;
 

@@ -57,6 +57,9 @@ pub(crate) struct Inner {
     /// Operations that have ended for their caller, but whose effect may still land.
     pub(crate) lingering: AtomicU32,
     pub(crate) runtime: Handle,
+    /// What the next secondary writes meet, in tests.
+    #[cfg(feature = "testing")]
+    pub(crate) faults: crate::testing::Faults,
     operations: Mutex<Vec<Arc<OperationStats>>>,
     tasks: Mutex<Vec<AbortHandle>>,
 }
@@ -83,7 +86,9 @@ pub enum BuildError {
         source: PlanSourceError,
     },
     /// None came within the time given to it.
-    #[error("migration `{migration}` got no plan within {waited:?}: check the plan source, or give it longer with `first_plan_within`")]
+    #[error(
+        "migration `{migration}` got no plan within {waited:?}: check the plan source, or give it longer with `first_plan_within`"
+    )]
     NoPlanYet {
         /// The id of the migration.
         migration: String,
@@ -160,6 +165,8 @@ impl Builder {
             repairing: AtomicU32::new(0),
             lingering: AtomicU32::new(0),
             runtime: runtime.clone(),
+            #[cfg(feature = "testing")]
+            faults: crate::testing::Faults::default(),
             operations: Mutex::default(),
             tasks: Mutex::default(),
         });

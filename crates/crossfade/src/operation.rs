@@ -54,7 +54,14 @@ impl Operation {
     fn read_ticket(&self, epoch: Arc<Epoch>, route: ReadRoute, digest: impl FnOnce() -> String) -> ReadTicket<'_> {
         let compare = route.compare.filter(|_| sampled(epoch.plan.options().compare));
         let digest = if compare.is_some() { digest() } else { String::new() };
-        ReadTicket { operation: self, epoch, authority: route.authority, compare, digest, freshness: Freshness::Linearizable }
+        ReadTicket {
+            operation: self,
+            epoch,
+            authority: route.authority,
+            compare,
+            digest,
+            freshness: Freshness::Linearizable,
+        }
     }
 
     /// Begins a read over several keys: one part for each way in which its keys are routed (R18).
@@ -169,11 +176,7 @@ impl Operation {
     ///
     /// # Errors
     /// [`Refused`]; nothing was written.
-    pub async fn prepare(
-        &self,
-        key: &(impl Key + ?Sized),
-        row: &(impl Key + ?Sized),
-    ) -> Result<Prepared, Refused> {
+    pub async fn prepare(&self, key: &(impl Key + ?Sized), row: &(impl Key + ?Sized)) -> Result<Prepared, Refused> {
         Ok(self.begin_write(key, row).await?.prepared())
     }
 
@@ -210,11 +213,7 @@ fn group<Route: PartialEq>(groups: &mut Vec<(Route, Vec<usize>)>, route: Route, 
     }
 }
 
-fn row_id(
-    key: &(impl Key + ?Sized),
-    row: &(impl Key + ?Sized),
-    bucket: Bucket,
-) -> Result<Arc<RowId>, MissingKey> {
+fn row_id(key: &(impl Key + ?Sized), row: &(impl Key + ?Sized), bucket: Bucket) -> Result<Arc<RowId>, MissingKey> {
     let row = row.with_text(|text| CohortKey::new(text).map(|_| Box::<str>::from(text)))?;
     let key = key.with_text(|text| Box::<str>::from(text));
     Ok(Arc::new(RowId { row, key, bucket }))

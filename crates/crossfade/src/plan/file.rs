@@ -4,8 +4,8 @@
 //! that read the same file, `settle-ms` says how long every revision stands before the next.
 
 use super::{PlanSource, PlanSourceError, Steward};
-use crossfade_core::{Options, Pin, Plan, PlanError, PlanSpec, Revision, Share, Stage};
 use crossfade_core::{End, plan::PhaseSpec, plan::PositionSpec, plan::RampSpec};
+use crossfade_core::{Options, Pin, Plan, PlanError, PlanSpec, Revision, Share, Stage};
 use futures::future::BoxFuture;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -88,9 +88,8 @@ impl PlanFile {
     /// The line, counted from 1, and the reason.
     pub fn parse(text: &str, migration: &str) -> Result<Plan, (usize, String)> {
         let line_of = |offset: usize| text.get(..offset).unwrap_or(text).matches('\n').count() + 1;
-        let file: PlanFile = toml::from_str(text).map_err(|error| {
-            (error.span().map_or(1, |span| line_of(span.start)), error.message().trim().to_owned())
-        })?;
+        let file: PlanFile = toml::from_str(text)
+            .map_err(|error| (error.span().map_or(1, |span| line_of(span.start)), error.message().trim().to_owned()))?;
         let stage = |name: &Spanned<String>| {
             name.get_ref().parse::<Stage>().map_err(|error| (line_of(name.span().start), error.to_string()))
         };
@@ -120,7 +119,8 @@ impl PlanFile {
             options: file.options.clone(),
         };
         Plan::new(spec).map_err(|error| {
-            let find = |word: &str| text.lines().position(|line| line.trim_start().starts_with(word)).map_or(1, |n| n + 1);
+            let find =
+                |word: &str| text.lines().position(|line| line.trim_start().starts_with(word)).map_or(1, |n| n + 1);
             let ramp_line = file.ramp.as_ref().map_or(1, |ramp| line_of(ramp.span().start));
             let line = match &error {
                 PlanError::Edge { .. } | PlanError::AfterComplete | PlanError::Whole => ramp_line,

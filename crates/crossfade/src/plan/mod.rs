@@ -139,9 +139,9 @@ impl Steward {
     /// Repairs under way, and operations whose effect may still land.
     #[must_use]
     pub fn unsettled(&self) -> (u32, u32) {
-        self.inner.upgrade().map_or((0, 0), |inner| {
-            (inner.repairing.load(Ordering::Acquire), inner.lingering.load(Ordering::Acquire))
-        })
+        self.inner
+            .upgrade()
+            .map_or((0, 0), |inner| (inner.repairing.load(Ordering::Acquire), inner.lingering.load(Ordering::Acquire)))
     }
 
     /// Tells of every change of the marks; none when the migration is gone.

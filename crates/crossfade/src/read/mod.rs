@@ -42,8 +42,7 @@ impl std::fmt::Debug for ReadTicket<'_> {
 }
 
 /// When a mismatch is read again: writes in flight, and the secondary's own delay, have these long to pass.
-const GENERATIONS: [Duration; 3] =
-    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
+const GENERATIONS: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
 
 impl ReadTicket<'_> {
     /// The side whose answer is the caller's.
@@ -154,8 +153,12 @@ struct Comparing {
 struct NoAnswer;
 
 impl Comparing {
-    async fn run<T, E, S>(self, value: T, comparator: impl Compare<T>, again: impl Fn(Side) -> S + Send + Sync + 'static)
-    where
+    async fn run<T, E, S>(
+        self,
+        value: T,
+        comparator: impl Compare<T>,
+        again: impl Fn(Side) -> S + Send + Sync + 'static,
+    ) where
         T: Send + Sync + 'static,
         E: Send + 'static,
         S: Future<Output = Result<T, E>> + Send + 'static,
@@ -262,4 +265,3 @@ impl Comparing {
         Err(NoAnswer)
     }
 }
-

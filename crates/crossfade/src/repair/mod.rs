@@ -136,8 +136,12 @@ pub(crate) trait ErasedRows: Send + Sync {
         authority: Side,
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Repaired, RepairError>>;
-    fn equal<'a>(&'a self, row: &'a str, authority: Side, timeout: Duration)
-    -> BoxFuture<'a, Result<bool, RepairError>>;
+    fn equal<'a>(
+        &'a self,
+        row: &'a str,
+        authority: Side,
+        timeout: Duration,
+    ) -> BoxFuture<'a, Result<bool, RepairError>>;
 }
 
 impl<P: RowPair> ErasedRows for P {

@@ -162,7 +162,9 @@ impl<'a> WriteTicket<'a> {
         S: Future<Output = Result<(), M>> + Send + 'static,
     {
         let WriteTicket { operation, epoch, route, rows } = self;
-        let Some(secondary) = route.secondary else { return self_single(operation, epoch, route, effect_of, call).await };
+        let Some(secondary) = route.secondary else {
+            return self_single(operation, epoch, route, effect_of, call).await;
+        };
         let writing = Mirroring::begin(operation, epoch, rows, route.authority);
         let began = Instant::now();
         let answer = call.await;

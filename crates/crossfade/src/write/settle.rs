@@ -213,12 +213,17 @@ impl Secondary {
         }
         let stats = Arc::clone(&self.mirroring.stats);
         let began = Instant::now();
+        #[cfg(feature = "testing")]
+        let call = self.mirroring.inner.faults.meet(&self.mirroring.inner.runtime, call);
+        #[cfg(not(feature = "testing"))]
+        let call = async { Ok(call.await) };
         let effect = match guarded(call, options.secondary_timeout).await {
-            Outcome::Answered(Ok(())) => Effect::Applied,
-            Outcome::Answered(Err(error)) => {
+            Outcome::Answered(Ok(Ok(()))) => Effect::Applied,
+            Outcome::Answered(Ok(Err(error))) => {
                 stats.count(Counter::SecondaryErrors);
                 effect_of(&error)
             }
+            Outcome::Answered(Err(effect)) => effect,
             Outcome::TimedOut => {
                 stats.count(Counter::SecondaryTimeouts);
                 Effect::Unknown

@@ -3,6 +3,12 @@
 //! `#[crossfade::dao]` implements these from the methods marked `#[snapshot]`, `#[restore]` and `#[scan]`; they can be
 //! implemented by hand for the closure interface.
 
+mod backfill;
+mod verify;
+
+pub use backfill::{Pace, Progress, RowsError, backfill};
+pub use verify::{Verified, verify};
+
 use crate::key::ParseKey;
 use crossfade_core::Side;
 use std::fmt;
