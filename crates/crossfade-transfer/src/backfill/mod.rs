@@ -1,0 +1,312 @@
+//! Copying history beside live writes (R9, R16).
+//!
+//! The source is cut into ranges; each is a chunk: done when every row of it has been made equal, re-read, and recorded durably. Chunks run in parallel and in a
+//! shuffled order, so that no partition is hot. `kill -9` at any instant costs at most the chunks in flight, and repeating a chunk is a no-op.
+//!
+//! Two paths, and the run says which and why:
+//! - **reconcile** (always lawful): both sides are read, differences are settled by compare-and-set, the source is read again ([`crate::reconcile`]).
+//! - **bulk** (only where no live write can touch the rows): the operator declared so, and the target was empty when the run began. No second read.
+
+mod checkpoint;
+mod chunk;
+mod probe;
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crossfade_stores::{Position, Range, Rest};
+use futures::StreamExt;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{
+    Pair, TransferError,
+    pace::{Adaptive, Control, Rate},
+    progress::{Counters, Event, Observer},
+    reconcile::{Failed, Settled},
+    retry::Retry,
+};
+use checkpoint::{Checkpoint, Header};
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Chunks at a time.
+    pub parallel: usize,
+    /// Rows of a chunk.
+    pub chunk_rows: u64,
+    /// At most so many rows per second.
+    pub rows_per_second: Option<u64>,
+    /// Whether to run fewer chunks when the databases answer slower than at the start.
+    pub adaptive: bool,
+    /// The operator's word that nobody else writes to either table while this runs.
+    pub exclusive: Exclusive,
+    /// Where progress is kept; without it, a run starts from the beginning each time.
+    pub checkpoint: Option<PathBuf>,
+    /// Asking again.
+    pub retry: Retry,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            parallel: 4,
+            chunk_rows: 10_000,
+            rows_per_second: None,
+            adaptive: true,
+            exclusive: Exclusive::No,
+            checkpoint: None,
+            retry: Retry::default(),
+        }
+    }
+}
+
+/// Whether live writes can touch the rows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exclusive {
+    /// They can: every row is reconciled and read again.
+    No,
+    /// The operator declared that nobody else writes: the bulk path is lawful where the target is empty.
+    Declared,
+}
+
+/// The result, with the field names of `--json`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// Rows read from the source.
+    pub rows_read: u64,
+    /// Rows put into the target.
+    pub rows_written: u64,
+    /// Rows that were equal already.
+    pub rows_unchanged: u64,
+    /// Rows deleted in the target.
+    pub rows_deleted: u64,
+    /// Chunks done by this run.
+    pub chunks: u64,
+    /// Chunks that an earlier run had done.
+    pub chunks_resumed: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// `rows_read / seconds`
+    pub rows_per_second: f64,
+}
+
+impl Report {
+    /// Adds another table's.
+    pub fn add(&mut self, other: &Report) {
+        self.rows_read += other.rows_read;
+        self.rows_written += other.rows_written;
+        self.rows_unchanged += other.rows_unchanged;
+        self.rows_deleted += other.rows_deleted;
+        self.chunks += other.chunks;
+        self.chunks_resumed += other.chunks_resumed;
+        self.seconds += other.seconds;
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        if self.seconds > 0.0 {
+            self.rows_per_second = self.rows_read as f64 / self.seconds;
+        }
+    }
+}
+
+/// What the chunks of a run share.
+struct Run<'a> {
+    pair: &'a Pair,
+    options: &'a Options,
+    control: &'a Control,
+    counters: &'a Counters,
+    observer: &'a dyn Observer,
+    rate: Rate,
+    failed: AtomicU64,
+    first_failure: Mutex<Option<Failed>>,
+}
+
+/// Which way rows go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Path {
+    Reconcile,
+    Bulk,
+}
+
+/// Copies one table.
+///
+/// # Errors
+/// [`TransferError::Stopped`] when told to; [`TransferError::Rows`] when all but some rows are done; otherwise what a database said. In every case the
+/// checkpoint is good, and the same call goes on from it.
+pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &Counters, observer: &dyn Observer) -> Result<Report, TransferError> {
+    let start = Instant::now();
+    wait_for_older_writers(pair, options, control, observer).await?;
+    let fingerprint = checkpoint::fingerprint(pair);
+    let mut checkpoint = match &options.checkpoint {
+        Some(path) => Checkpoint::resume(path, &fingerprint, pair)?,
+        None => None,
+    };
+    if checkpoint.is_none() {
+        let empty = is_empty(pair, &options.retry).await?;
+        let ranges = options.retry.run(async || pair.source.split(options.chunk_rows).await).await?;
+        let header = Header { fingerprint, target_was_empty: empty, ranges };
+        checkpoint = Some(match &options.checkpoint {
+            Some(path) => Checkpoint::begin(path, header, pair)?,
+            None => Checkpoint::none(header),
+        });
+    }
+    let Some(checkpoint) = checkpoint else {
+        return Err(TransferError::Config("no ranges".to_owned()));
+    };
+    let resumed = checkpoint.resumed();
+    let path = match options.exclusive {
+        Exclusive::Declared if checkpoint.header().target_was_empty => Path::Bulk,
+        Exclusive::Declared | Exclusive::No => Path::Reconcile,
+    };
+    observer.event(Event::Table {
+        name: pair.name.clone(),
+        ranges: checkpoint.header().ranges.len(),
+        resumed,
+        path: match (path, options.exclusive) {
+            (Path::Bulk, _) => "bulk: declared exclusive, and the target was empty when the run began",
+            (Path::Reconcile, Exclusive::Declared) => "reconcile: declared exclusive, but the target was not empty",
+            (Path::Reconcile, Exclusive::No) => "reconcile: live writes may touch these rows",
+        }
+        .to_owned(),
+    });
+    let run = Run {
+        pair,
+        options,
+        control,
+        counters,
+        observer,
+        rate: Rate::new(options.rows_per_second),
+        failed: AtomicU64::new(0),
+        first_failure: Mutex::new(None),
+    };
+    let adaptive = Arc::new(Adaptive::new(options.parallel));
+    let chunks = run.all(&checkpoint, path, &adaptive);
+    let chunks = if options.adaptive && path == Path::Reconcile {
+        tokio::select! {
+            done = chunks => done,
+            never = probe::watch(pair, &adaptive, observer) => match never {},
+        }
+    } else {
+        chunks.await
+    }?;
+    // Rows that only the target has are found within each range where both sides are ordered. Elsewhere they are looked for by a pass over the target,
+    // unless there can be none: it was empty, and no chunk was cut off between its put and its second read.
+    if !pair.mergeable() && path == Path::Reconcile && !(checkpoint.header().target_was_empty && resumed == 0) {
+        run.target_only(&adaptive).await?;
+    }
+    let failed = run.failed.load(Ordering::Relaxed);
+    if failed > 0 {
+        let first = run.first_failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = first.map_or_else(String::new, |f| format!("row {}: {}", f.key.digest(), f.why));
+        return Err(TransferError::Rows { rows: failed, first });
+    }
+    checkpoint.complete()?;
+    let seconds = start.elapsed().as_secs_f64();
+    let rows_read = Counters::get(&counters.read);
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    let rows_per_second = if seconds > 0.0 { rows_read as f64 / seconds } else { 0.0 };
+    Ok(Report {
+        rows_read,
+        rows_written: Counters::get(&counters.written),
+        rows_unchanged: Counters::get(&counters.unchanged),
+        rows_deleted: Counters::get(&counters.deleted),
+        chunks,
+        chunks_resumed: resumed as u64,
+        seconds,
+        rows_per_second,
+    })
+}
+
+/// R9: a transaction that began under an older decision may commit rows behind the scan.
+async fn wait_for_older_writers(pair: &Pair, options: &Options, control: &Control, observer: &dyn Observer) -> Result<(), TransferError> {
+    let Some(token) = options.retry.run(async || pair.source.open_writes().await).await? else { return Ok(()) };
+    let mut said = false;
+    while !options.retry.run(async || pair.source.have_ended(&token).await).await? {
+        control.may_go_on().await?;
+        if !said {
+            observer.event(Event::WaitingForOlderWriters);
+            said = true;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+async fn is_empty(pair: &Pair, retry: &Retry) -> Result<bool, TransferError> {
+    let mut position = Position::Start;
+    loop {
+        let page = retry.run(async || pair.target.scan(&Range::ALL, &position, 1).await).await;
+        let page = match page {
+            // A store of segments: not known to be empty.
+            Err(e) if e.kind() == crossfade_stores::ErrorKind::Unsupported => return Ok(false),
+            page => page?,
+        };
+        if !page.rows.is_empty() {
+            return Ok(false);
+        }
+        match page.rest {
+            Rest::End => return Ok(true),
+            Rest::More(next) => position = next,
+        }
+    }
+}
+
+impl Run<'_> {
+    /// All chunks that are not done yet; how many that were.
+    async fn all(&self, checkpoint: &Checkpoint, path: Path, adaptive: &Arc<Adaptive>) -> Result<u64, TransferError> {
+        let mut todo = checkpoint.todo();
+        checkpoint::shuffle(&mut todo);
+        let work = todo.into_iter().map(|n| async move {
+            self.control.may_go_on().await?;
+            let _place = adaptive.place().await;
+            let range = &checkpoint.header().ranges[n];
+            let failures = match path {
+                Path::Reconcile => self.reconcile(range).await?,
+                Path::Bulk => self.bulk(range).await?,
+            };
+            // R16: only now, when every row of it is durable and was read again.
+            if failures == 0 {
+                checkpoint.done(n)?;
+            }
+            Ok::<u64, TransferError>(1)
+        });
+        let mut running = futures::stream::iter(work).buffer_unordered(self.options.parallel.max(1));
+        let mut chunks = 0;
+        let mut ended = None;
+        while let Some(chunk) = running.next().await {
+            match chunk {
+                Ok(n) => chunks += n,
+                // The others in flight end first: what they have done is not lost.
+                Err(e) if ended.is_none() => {
+                    ended = Some(e);
+                    self.control.tell(crate::pace::Order::Stop);
+                }
+                Err(_) => {}
+            }
+        }
+        ended.map_or(Ok(chunks), Err)
+    }
+
+    fn count(&self, settled: Settled) -> u64 {
+        Counters::add(&self.counters.written, usize::try_from(settled.written).unwrap_or(usize::MAX));
+        Counters::add(&self.counters.deleted, usize::try_from(settled.deleted).unwrap_or(usize::MAX));
+        Counters::add(&self.counters.unchanged, usize::try_from(settled.unchanged).unwrap_or(usize::MAX));
+        let failures = settled.failed.len();
+        for failure in settled.failed {
+            self.failure(failure);
+        }
+        failures as u64
+    }
+
+    fn failure(&self, failure: Failed) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+        Counters::add(&self.counters.failed, 1);
+        self.observer.event(Event::RowFailed { key: failure.key.digest(), why: failure.why.clone() });
+        self.first_failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+    }
+}

@@ -1,0 +1,27 @@
+//! Backfill, verify and repair between any two stores.
+//!
+//! | subject | where |
+//! |---|---|
+//! | two tables, and how rows of one become rows of the other | [`pair`] |
+//! | making rows equal beside live writes: R6 and R9 | [`reconcile`] |
+//! | copying history: ranges, checkpoint, pace | [`backfill`] |
+//! | proving equality: R14 | [`verify`] |
+//! | copying the truth for some rows | [`repair`] |
+//! | stop, pause, rows per second, latency | [`pace`] |
+//! | what happens while it runs | [`progress`] |
+//! | asking again | [`retry`] |
+//!
+//! Absent here: plans, stages and gates. Whoever starts a backfill has seen to it that dual-write is acknowledged everywhere (R9).
+
+pub mod backfill;
+pub mod error;
+pub mod pace;
+pub mod pair;
+pub mod progress;
+pub mod reconcile;
+pub mod repair;
+pub mod retry;
+pub mod verify;
+
+pub use error::TransferError;
+pub use pair::{Pair, RowMap};
