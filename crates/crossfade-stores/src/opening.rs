@@ -17,6 +17,8 @@ pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
         StoreKind::Postgres => Ok(Arc::new(crate::postgres::Postgres::open(url)?)),
         #[cfg(feature = "sqlite")]
         StoreKind::Sqlite => Ok(Arc::new(crate::sqlite::Sqlite::open(url)?)),
+        #[cfg(feature = "dynamodb")]
+        StoreKind::Dynamodb => Ok(Arc::new(crate::dynamodb::Dynamodb::open(url).await?)),
         // Reached by the engines whose feature is off.
         other => Err(StoreError::new(
             crate::port::ErrorKind::Config,

@@ -225,6 +225,10 @@ pub struct TableOptions {
     pub key_pattern: Option<String>,
     /// Redis: a JSON string per row instead of a hash.
     pub layout: Layout,
+    /// DynamoDB: JSON columns that are kept as documents (maps and lists) instead of as JSON texts.
+    pub documents: Vec<String>,
+    /// DynamoDB: text attributes and how they begin in every row of this table, where other entities share it (single-table designs).
+    pub only_prefixes: Vec<(String, String)>,
     /// How long an ambiguous write may still land, where the operator knows better than the default.
     pub linger: Option<std::time::Duration>,
 }
