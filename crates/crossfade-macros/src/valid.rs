@@ -7,7 +7,7 @@ use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
 use syn::{
     Attribute, Error, Expr, FnArg, GenericArgument, Ident, ItemTrait, Pat, PathArguments, ReturnType, Signature,
-    TraitItem, TraitItemFn, Type, parse_quote,
+    TraitItem, TraitItemFn, Type, TypeParamBound, parse_quote,
 };
 
 /// A trait that can be run on both sides.
@@ -19,6 +19,8 @@ pub(crate) struct Dao {
     pub(crate) async_trait: Option<Attribute>,
     pub(crate) methods: Vec<Method>,
     pub(crate) rows: Option<RowMethods>,
+    /// The implementations may be trait objects.
+    pub(crate) unsized_sides: bool,
     /// The error is an associated type of the trait.
     pub(crate) associated_error: Option<Ident>,
 }
@@ -65,7 +67,7 @@ pub(crate) enum Kind {
 pub(crate) enum Keys {
     One { key: Expr, row: Option<Expr> },
     /// Split by key (R18).
-    Each { argument: usize, item: Type, slice: bool, key: Option<Expr>, row: Option<Expr> },
+    Each { argument: usize, item: Box<Type>, slice: bool, key: Option<Expr>, row: Option<Expr> },
     Whole,
 }
 
@@ -149,13 +151,27 @@ impl Dao {
         if let Some(error) = errors.0 {
             return Err(error);
         }
+        let sized = item.supertraits.iter().any(is_sized) || methods.iter().any(needs_sized);
+        let unsized_sides = async_trait.is_some() && !sized;
         let name = options.name.clone().unwrap_or_else(|| format_ident!("Migrating{}", item.ident));
-        Ok(Dao { options, name, async_trait, methods, rows, associated_error, item })
+        Ok(Dao { options, name, async_trait, methods, rows, unsized_sides, associated_error, item })
     }
 }
 
 pub(crate) fn is_async_trait(attribute: &Attribute) -> bool {
     attribute.path().segments.last().is_some_and(|last| last.ident == "async_trait")
+}
+
+fn is_sized(bound: &TypeParamBound) -> bool {
+    matches!(bound, TypeParamBound::Trait(bound) if bound.path.segments.last().is_some_and(|last| last.ident == "Sized"))
+}
+
+/// `where Self: Sized`.
+fn needs_sized(method: &Method) -> bool {
+    method.signature.generics.where_clause.iter().flat_map(|clause| &clause.predicates).any(|predicate| {
+        matches!(predicate, syn::WherePredicate::Type(predicate)
+            if last_segment(&predicate.bounded_ty).is_some_and(|ty| ty == "Self") && predicate.bounds.iter().any(is_sized))
+    })
 }
 
 fn check_trait(item: &ItemTrait, errors: &mut Errors) {
@@ -329,10 +345,10 @@ fn is_stream(output: &Type) -> bool {
     let named = |segment: &Ident| segment.to_string().ends_with("Stream");
     match output {
         Type::ImplTrait(bounds) => bounds.bounds.iter().any(|bound| {
-            matches!(bound, syn::TypeParamBound::Trait(bound) if bound.path.segments.last().is_some_and(|last| named(&last.ident)))
+            matches!(bound, TypeParamBound::Trait(bound) if bound.path.segments.last().is_some_and(|last| named(&last.ident)))
         }),
         Type::Path(path) => path.path.segments.last().is_some_and(|last| {
-            named(&last.ident) || arguments_of(&last.arguments).iter().any(|inner| is_stream(inner))
+            named(&last.ident) || arguments_of(&last.arguments).iter().any(is_stream)
         }),
         _ => false,
     }
@@ -428,14 +444,10 @@ fn find_reference(ty: &Type) -> Option<Type> {
 fn keys(mark: &Mark, arguments: &[Argument]) -> Result<Keys, Error> {
     let name = mark.word.name();
     if let Some(whole) = mark.whole {
-        if let Some(other) = mark.key.as_ref().or(mark.row.as_ref()) {
-            let why = "`whole` says that it can't be split by key: leave out either it or the key";
-            return Err(Error::new_spanned(other, why));
+        if mark.key.is_some() || mark.row.is_some() || mark.keys.is_some() {
+            let why = "`whole` says that no key can split it: leave out either `whole` or the keys";
+            return Err(Error::new(whole, why));
         }
-        if let Some(keys) = &mark.keys {
-            return Err(Error::new(keys.span(), "`whole` says that it can't be split by key: leave out either it or the keys"));
-        }
-        let _ = whole;
         return Ok(Keys::Whole);
     }
     if let Some(keys) = &mark.keys {
@@ -455,7 +467,7 @@ fn keys(mark: &Mark, arguments: &[Argument]) -> Result<Keys, Error> {
                 return Err(Error::new(keys.span(), why));
             }
         };
-        return Ok(Keys::Each { argument: place, item, slice, key: mark.key.clone(), row: mark.row.clone() });
+        return Ok(Keys::Each { argument: place, item: Box::new(item), slice, key: mark.key.clone(), row: mark.row.clone() });
     }
     match &mark.key {
         Some(key) => Ok(Keys::One { key: key.clone(), row: mark.row.clone() }),

@@ -81,11 +81,15 @@ impl Operation {
     }
 
     /// Begins a read that cannot be split by key (R18).
-    pub fn begin_whole_read(&self) -> ReadTicket<'_> {
+    ///
+    /// # Errors
+    /// [`Refused::Straddling`].
+    pub fn begin_whole_read(&self) -> Result<ReadTicket<'_>, Refused> {
         self.stats.count(Counter::Reads);
         let epoch = self.inner.epochs.enter();
+        one_authority(&epoch)?;
         let (route, _, _) = epoch.plan.decide_whole();
-        self.read_ticket(epoch, route, several)
+        Ok(self.read_ticket(epoch, route, several))
     }
 
     /// Begins a write; waits, bounded, while authority moves for its key (R4). Cancel safe: nothing has begun yet.
@@ -156,12 +160,13 @@ impl Operation {
     /// Begins a write that cannot be split by key (R18); waits, bounded, while authority moves for any key.
     ///
     /// # Errors
-    /// [`Refused::Held`]; nothing was written.
+    /// [`Refused::Held`] and [`Refused::Straddling`]; nothing was written.
     pub async fn begin_whole_write(&self) -> Result<WriteTicket<'_>, Refused> {
         self.stats.count(Counter::Writes);
         let mut waiting = None;
         loop {
             let epoch = self.inner.epochs.enter();
+            one_authority(&epoch)?;
             let (_, route, held) = epoch.plan.decide_whole();
             if held {
                 self.wait_for_move(epoch, &mut waiting).await?;
@@ -199,6 +204,12 @@ impl Operation {
             Err(_) => Err(Refused::Held { waited: since.elapsed() }),
         }
     }
+}
+
+/// A plan that says `whole` never has two; one that forgot it must not answer for half of the keys.
+fn one_authority(epoch: &Epoch) -> Result<(), Refused> {
+    let (earlier, later) = epoch.plan.position().occupied();
+    if earlier.authority() == later.authority() { Ok(()) } else { Err(Refused::Straddling) }
 }
 
 /// What stands for a digest where no single key does.

@@ -36,6 +36,7 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
     let (source, target) = (Side::Source.parameter(), Side::Target.parameter());
     let (parameters, arguments, marker) = type_::parameters(dao);
     let (impl_generics, where_clause) = type_::bounds(dao);
+    let sides = type_::sides(dao);
     let doc = format!("The rows of both sides of a [`{dao_name}`], for repair, backfill and verification.");
     let (id, row, error) =
         (type_::outside(dao, bare_id(rows)), type_::outside(dao, &rows.row), type_::outside(dao, &rows.error));
@@ -59,14 +60,14 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
     let scan = rows.scan.as_ref().map(|scan| scan_rows(dao, scan, &row, &error, &owned_id));
     quote! {
         #[doc = #doc]
-        #vis struct #name<#source: ?::core::marker::Sized, #target: ?::core::marker::Sized, #(#parameters),*> {
+        #vis struct #name<#sides #(#parameters),*> {
             __crossfade_source: ::crossfade::__private::Arc<#source>,
             __crossfade_target: ::crossfade::__private::Arc<#target>,
             __crossfade_marker: ::core::marker::PhantomData<#marker>,
         }
 
         #[automatically_derived]
-        impl<#source: ?::core::marker::Sized, #target: ?::core::marker::Sized, #(#parameters),*> ::core::clone::Clone
+        impl<#sides #(#parameters),*> ::core::clone::Clone
             for #name<#source, #target, #(#arguments),*>
         {
             fn clone(&self) -> Self {
@@ -79,7 +80,7 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
         }
 
         #[automatically_derived]
-        impl<#source: ?::core::marker::Sized, #target: ?::core::marker::Sized, #(#parameters),*> ::core::fmt::Debug
+        impl<#sides #(#parameters),*> ::core::fmt::Debug
             for #name<#source, #target, #(#arguments),*>
         {
             fn fmt(&self, __crossfade_f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {

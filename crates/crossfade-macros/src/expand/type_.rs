@@ -12,6 +12,7 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
     let (vis, name, trait_name) = (&dao.item.vis, &dao.name, &dao.item.ident);
     let (source, target) = (Side::Source.parameter(), Side::Target.parameter());
     let (parameters, arguments, marker) = parameters(dao);
+    let sides = sides(dao);
     let (impl_generics, path, where_clause) = header(dao);
     let operations: Vec<_> = dao.methods.iter().filter_map(operation).collect();
     let cfgs: Vec<_> = operations.iter().map(|(_, method)| { let cfg = &method.cfg; quote!(#(#cfg)*) }).collect();
@@ -39,7 +40,7 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
     let debug = format!("{name}");
     quote! {
         #[doc = #doc]
-        #vis struct #name<#source: ?::core::marker::Sized, #target: ?::core::marker::Sized, #(#parameters),*> {
+        #vis struct #name<#sides #(#parameters),*> {
             __crossfade_source: ::crossfade::__private::Arc<#source>,
             __crossfade_target: ::crossfade::__private::Arc<#target>,
             __crossfade_migration: ::crossfade::Migration,
@@ -48,7 +49,7 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
         }
 
         #[automatically_derived]
-        impl<#source: ?::core::marker::Sized, #target: ?::core::marker::Sized, #(#parameters),*> ::core::clone::Clone
+        impl<#sides #(#parameters),*> ::core::clone::Clone
             for #name<#source, #target, #(#arguments),*>
         {
             fn clone(&self) -> Self {
@@ -63,7 +64,7 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
         }
 
         #[automatically_derived]
-        impl<#source: ?::core::marker::Sized, #target: ?::core::marker::Sized, #(#parameters),*> ::core::fmt::Debug
+        impl<#sides #(#parameters),*> ::core::fmt::Debug
             for #name<#source, #target, #(#arguments),*>
         {
             fn fmt(&self, __crossfade_f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
@@ -128,6 +129,18 @@ fn operation(method: &Method) -> Option<(Ident, &Method)> {
 /// The field that holds a method's operation.
 pub(crate) fn field(method: &Method) -> Ident {
     format_ident!("__crossfade_on_{}", method.signature.ident.unraw())
+}
+
+/// The parameters of both sides, declared.
+pub(crate) fn sides(dao: &Dao) -> TokenStream {
+    let unsized_sides = unsized_sides(dao);
+    let sides = Side::BOTH.map(Side::parameter);
+    quote!(#(#sides: #unsized_sides,)*)
+}
+
+/// `dyn` implementations are possible with `#[async_trait]` alone.
+fn unsized_sides(dao: &Dao) -> Option<TokenStream> {
+    dao.unsized_sides.then(|| quote!(?::core::marker::Sized +))
 }
 
 /// The trait's own parameters for a struct: declared, used, and marked as used.
@@ -200,9 +213,10 @@ pub(crate) fn bounds(dao: &Dao) -> (TokenStream, TokenStream) {
         if inner.is_empty() { quote!(#trait_name) } else { quote!(#trait_name<#(#inner),*>) }
     };
     let (source_bound, target_bound) = (bound(Side::Source), bound(Side::Target));
+    let unsized_sides = unsized_sides(dao);
     let mut params: Vec<GenericParam> = vec![
-        parse_quote!(#source: ?::core::marker::Sized + #source_bound + ::core::marker::Send + ::core::marker::Sync + 'static),
-        parse_quote!(#target: ?::core::marker::Sized + #target_bound + ::core::marker::Send + ::core::marker::Sync + 'static),
+        parse_quote!(#source: #unsized_sides #source_bound + ::core::marker::Send + ::core::marker::Sync + 'static),
+        parse_quote!(#target: #unsized_sides #target_bound + ::core::marker::Send + ::core::marker::Sync + 'static),
     ];
     params.extend(own.iter().cloned());
     generics.params = params.into_iter().collect();

@@ -14,8 +14,7 @@ pub(crate) fn expand(dao: &Dao, method: &Method, keys: &Keys, mirror: &MirrorKin
             let body = body(dao, method, mirror, row.as_ref().unwrap_or(key));
             let key = borrow(key);
             // One decision, one reading of what the user named: the row is the key unless it says otherwise.
-            let row = row.as_ref().map(borrow);
-            let row = row.map_or_else(|| quote!(__crossfade_key), |row| row);
+            let row = row.as_ref().map_or_else(|| quote!(__crossfade_key), borrow);
             let row_type = rows::id_type(dao).map(|ty| quote!(: &#ty));
             let ticket = begun(dao, &quote!(self.#field.begin_write(__crossfade_key, __crossfade_row).await));
             quote! {
