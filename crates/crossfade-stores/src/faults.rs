@@ -1,1 +1,214 @@
-//! To come.
+//! Faults and interleavings around a real table, for tests: a queue of what happens at the nth call of each kind.
+//!
+//! "Refused before the effect" and "the effect happened, the answer was lost" are different faults, and so is an effect that lands later.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+
+use crate::{
+    Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Row, RowKey, StoreError, Table, TableSpec, port::RawRows,
+};
+
+/// A kind of call.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Point {
+    /// [`Table::read`]
+    Read,
+    /// [`Table::scan`]
+    Scan,
+    /// [`Table::write`]
+    Write,
+    /// [`Table::load`]
+    Load,
+    /// [`Table::checksums`]
+    Checksums,
+    /// [`Table::split`]
+    Split,
+}
+
+/// What happens at a call.
+pub enum Fault {
+    /// Something else happens first: an interleaving.
+    Before(BoxFuture<'static, ()>),
+    /// Something else happens when it is done, before the caller learns of it: an interleaving.
+    After(BoxFuture<'static, ()>),
+    /// Refused: nothing is done.
+    Refuse(ErrorKind),
+    /// It is done, and the answer is lost.
+    LoseAnswer,
+    /// The caller hears nothing now (a write is ambiguous), and it is done when this is ready.
+    LandsLater(BoxFuture<'static, ()>),
+}
+
+impl fmt::Debug for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Before(_) => "before",
+            Fault::After(_) => "after",
+            Fault::Refuse(_) => "refuse",
+            Fault::LoseAnswer => "lose the answer",
+            Fault::LandsLater(_) => "lands later",
+        })
+    }
+}
+
+#[derive(Default)]
+struct Script {
+    calls: HashMap<Point, usize>,
+    faults: HashMap<(Point, usize), Vec<Fault>>,
+}
+
+/// A real table with a script.
+pub struct FaultyTable {
+    inner: Arc<dyn Table>,
+    capabilities: Capabilities,
+    script: Mutex<Script>,
+}
+
+impl fmt::Debug for FaultyTable {
+    /// As the real one: a checkpoint of the one is a checkpoint of the other.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl FaultyTable {
+    /// Around a real table; `change` declares other capabilities (a shorter linger, no order, no checksums).
+    pub fn new(inner: Arc<dyn Table>, change: impl FnOnce(&mut Capabilities)) -> Arc<Self> {
+        let mut capabilities = inner.capabilities().clone();
+        change(&mut capabilities);
+        Arc::new(FaultyTable { inner, capabilities, script: Mutex::default() })
+    }
+
+    /// At the `nth` call of that kind (from 0).
+    pub fn at(&self, point: Point, nth: usize, fault: Fault) {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).faults.entry((point, nth)).or_default().push(fault);
+    }
+
+    /// How many calls of that kind there were.
+    pub fn calls(&self, point: Point) -> usize {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).calls.get(&point).copied().unwrap_or(0)
+    }
+
+    /// Faults that never happened: a test whose script was not played proves nothing.
+    pub fn unplayed(&self) -> Vec<(Point, usize)> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).faults.keys().copied().collect()
+    }
+
+    async fn begin(&self, point: Point) -> Result<Vec<Fault>, StoreError> {
+        let faults = {
+            let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+            let nth = script.calls.entry(point).or_default();
+            let now = *nth;
+            *nth += 1;
+            script.faults.remove(&(point, now)).unwrap_or_default()
+        };
+        let mut later = Vec::new();
+        for fault in faults {
+            match fault {
+                Fault::Before(other) => other.await,
+                Fault::Refuse(kind) => return Err(StoreError::new(kind, "refused by the test")),
+                fault => later.push(fault),
+            }
+        }
+        Ok(later)
+    }
+
+    async fn end<T>(&self, faults: Vec<Fault>, done: Result<T, StoreError>) -> Result<T, StoreError> {
+        for fault in faults {
+            match fault {
+                Fault::After(other) => other.await,
+                Fault::LoseAnswer | Fault::LandsLater(_) => return Err(StoreError::new(ErrorKind::Lost, "the answer was lost by the test")),
+                Fault::Before(_) | Fault::Refuse(_) => {}
+            }
+        }
+        done
+    }
+}
+
+fn ambiguous(changes: &[Change]) -> Vec<ChangeOutcome> {
+    changes.iter().map(|_| ChangeOutcome::Ambiguous(StoreError::new(ErrorKind::Lost, "the answer was lost by the test"))).collect()
+}
+
+#[async_trait]
+impl Table for FaultyTable {
+    fn spec(&self) -> &TableSpec {
+        self.inner.spec()
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        let faults = self.begin(Point::Read).await?;
+        let done = self.inner.read(keys).await;
+        self.end(faults, done).await
+    }
+
+    async fn scan(&self, range: &Range, position: &Position, limit: usize) -> Result<Page, StoreError> {
+        let faults = self.begin(Point::Scan).await?;
+        let done = self.inner.scan(range, position, limit).await;
+        self.end(faults, done).await
+    }
+
+    async fn split(&self, rows: u64) -> Result<Vec<Range>, StoreError> {
+        let faults = self.begin(Point::Split).await?;
+        let done = self.inner.split(rows).await;
+        self.end(faults, done).await
+    }
+
+    async fn estimate(&self) -> Result<u64, StoreError> {
+        self.inner.estimate().await
+    }
+
+    async fn write(&self, changes: &[Change]) -> Result<Vec<ChangeOutcome>, StoreError> {
+        let mut faults = self.begin(Point::Write).await?;
+        if let Some(at) = faults.iter().position(|f| matches!(f, Fault::LandsLater(_))) {
+            if let Fault::LandsLater(when) = faults.remove(at) {
+                let (inner, changes) = (self.inner.clone(), changes.to_vec());
+                tokio::spawn(async move {
+                    when.await;
+                    // Nobody hears the outcome: that is the fault.
+                    drop(inner.write(&changes).await);
+                });
+            }
+            return Ok(ambiguous(changes));
+        }
+        let done = self.inner.write(changes).await;
+        match self.end(faults, done).await {
+            Err(e) if e.to_string().contains("lost by the test") => Ok(ambiguous(changes)),
+            done => done,
+        }
+    }
+
+    async fn load(&self, rows: &[Row]) -> Result<(), StoreError> {
+        let faults = self.begin(Point::Load).await?;
+        let done = self.inner.load(rows).await;
+        self.end(faults, done).await
+    }
+
+    fn raw(&self) -> Option<&dyn RawRows> {
+        self.inner.raw()
+    }
+
+    async fn checksums(&self, fences: &[RowKey]) -> Result<Vec<Checksum>, StoreError> {
+        let faults = self.begin(Point::Checksums).await?;
+        let done = self.inner.checksums(fences).await;
+        self.end(faults, done).await
+    }
+
+    async fn open_writes(&self) -> Result<Option<OpenWrites>, StoreError> {
+        self.inner.open_writes().await
+    }
+
+    async fn have_ended(&self, token: &OpenWrites) -> Result<bool, StoreError> {
+        self.inner.have_ended(token).await
+    }
+}

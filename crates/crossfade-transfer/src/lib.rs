@@ -14,6 +14,7 @@
 //! Absent here: plans, stages and gates. Whoever starts a backfill has seen to it that dual-write is acknowledged everywhere (R9).
 
 pub mod backfill;
+mod crew;
 pub mod error;
 pub mod pace;
 pub mod pair;

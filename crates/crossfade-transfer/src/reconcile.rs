@@ -183,12 +183,12 @@ async fn read_again(pair: &Pair, retry: &Retry, open: &mut Vec<Open>, settled: &
     }
     let known: Vec<usize> = stale.iter().copied().filter(|i| open[*i].row.target_key.is_some()).collect();
     let target_keys: Vec<RowKey> = known.iter().filter_map(|i| open[*i].row.target_key.clone()).collect();
-    let targets = retry.run(async || pair.target.read(&target_keys).await).await?;
+    let targets = retry.run(|| pair.target.read(&target_keys)).await?;
     for (i, target) in known.iter().zip(targets) {
         open[*i].row.target = target;
     }
     let source_keys: Vec<RowKey> = stale.iter().map(|i| open[*i].row.source_key.clone()).collect();
-    let sources = retry.run(async || pair.source.read(&source_keys).await).await?;
+    let sources = retry.run(|| pair.source.read(&source_keys)).await?;
     let mut failed = Vec::new();
     for (i, source) in stale.iter().zip(sources) {
         let row = &mut open[*i];
@@ -242,7 +242,7 @@ async fn write(pair: &Pair, retry: &Retry, open: &[Open]) -> Result<Vec<ChangeOu
         });
     }
     if collisions.is_empty() {
-        return Ok(retry.run(async || pair.target.write(&changes).await).await?);
+        return Ok(retry.run(|| pair.target.write(&changes)).await?);
     }
     // Two rows of the source would be one in the target: neither may overwrite the other.
     let mut rest = Vec::with_capacity(changes.len());
@@ -251,7 +251,7 @@ async fn write(pair: &Pair, retry: &Retry, open: &[Open]) -> Result<Vec<ChangeOu
             rest.push(change);
         }
     }
-    let mut outcomes = retry.run(async || pair.target.write(&rest).await).await?.into_iter();
+    let mut outcomes = retry.run(|| pair.target.write(&rest)).await?.into_iter();
     Ok((0..open.len())
         .map(|i| {
             if collisions.contains(&i) {
@@ -271,7 +271,7 @@ async fn second_read(pair: &Pair, retry: &Retry, open: &mut Vec<Open>, settled: 
     if keys.is_empty() {
         return Ok(());
     }
-    let now = retry.run(async || pair.source.read(&keys).await).await?;
+    let now = retry.run(|| pair.source.read(&keys)).await?;
     let mut settled_now = vec![false; open.len()];
     let mut failed = Vec::new();
     for (i, source) in written.into_iter().zip(now) {

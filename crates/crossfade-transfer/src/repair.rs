@@ -61,7 +61,7 @@ async fn read(pair: &Pair, retry: &Retry, seen: &mut Vec<Seen>, report: &mut Rep
     let sources: Vec<RowKey> = seen.iter().map(|s| s.source_key.clone()).collect();
     // A target key that only the source's row tells.
     if seen.iter().any(|s| s.target_key.is_none()) {
-        let rows = retry.run(async || pair.source.read(&sources).await).await?;
+        let rows = retry.run(|| pair.source.read(&sources)).await?;
         for (seen, row) in seen.iter_mut().zip(rows) {
             if let (None, Some(row)) = (&seen.target_key, row.and_then(|r| pair.map.forward(&r).ok())) {
                 seen.target_key = Some(pair.target_key(&row));
@@ -70,11 +70,11 @@ async fn read(pair: &Pair, retry: &Retry, seen: &mut Vec<Seen>, report: &mut Rep
     }
     let with_key: Vec<usize> = (0..seen.len()).filter(|i| seen[*i].target_key.is_some()).collect();
     let keys: Vec<RowKey> = with_key.iter().filter_map(|i| seen[*i].target_key.clone()).collect();
-    let targets: Vec<Option<Row>> = retry.run(async || pair.target.read(&keys).await).await?;
+    let targets: Vec<Option<Row>> = retry.run(|| pair.target.read(&keys)).await?;
     for (i, row) in with_key.into_iter().zip(targets) {
         seen[i].target = row;
     }
-    let rows = retry.run(async || pair.source.read(&sources).await).await?;
+    let rows = retry.run(|| pair.source.read(&sources)).await?;
     let mut kept = Vec::with_capacity(seen.len());
     for (mut one, row) in seen.drain(..).zip(rows) {
         match row.map(|r| pair.map.forward(&r)).transpose() {

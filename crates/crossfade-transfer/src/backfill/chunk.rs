@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use crossfade_stores::{ErrorKind, Page, Position, Range, Rest, Row, RowKey, StoreError, Table};
-use futures::StreamExt;
 
 use super::Run;
 use crate::{
-    TransferError,
+    TransferError, crew,
     pace::Adaptive,
     pair::walk,
     progress::Counters,
@@ -17,10 +16,10 @@ use crate::{
 /// Rows of a page.
 const PAGE: usize = 5_000;
 
-impl Run<'_> {
+impl Run {
     async fn page(&self, table: &Arc<dyn Table>, range: &Range, position: &Position) -> Result<Page, TransferError> {
         let limit = PAGE.min(usize::try_from(self.options.chunk_rows).unwrap_or(PAGE)).max(1);
-        Ok(self.options.retry.run(async || table.scan(range, position, limit).await).await?)
+        Ok(self.options.retry.run(|| table.scan(range, position, limit)).await?)
     }
 
     /// Makes every row of a range of the source equal; how many rows failed.
@@ -50,12 +49,12 @@ impl Run<'_> {
                     Rest::More(Position::After(key)) => Some(key.clone()),
                     _ => None,
                 };
-                let targets = walk::target_rows(self.pair, &self.options.retry, range, &mut target_position, until, PAGE).await?;
-                walk::merged(self.pair, mapped, targets)
+                let targets = walk::target_rows(&self.pair, &self.options.retry, range, &mut target_position, until, PAGE).await?;
+                walk::merged(&self.pair, mapped, targets)
             } else {
                 self.looked_up(mapped).await?
             };
-            failures += self.count(reconcile::settle(self.pair, &self.options.retry, seen).await?);
+            failures += self.count(reconcile::settle(&self.pair, &self.options.retry, seen).await?);
             match page.rest {
                 Rest::More(next) => position = next,
                 Rest::End => return Ok(failures),
@@ -65,7 +64,7 @@ impl Run<'_> {
 
     async fn looked_up(&self, mapped: Vec<(RowKey, Row)>) -> Result<Vec<Seen>, TransferError> {
         let keys: Vec<RowKey> = mapped.iter().map(|(_, row)| self.pair.target_key(row)).collect();
-        let targets = self.options.retry.run(async || self.pair.target.read(&keys).await).await?;
+        let targets = self.options.retry.run(|| self.pair.target.read(&keys)).await?;
         Ok(mapped
             .into_iter()
             .zip(keys)
@@ -138,37 +137,41 @@ impl Run<'_> {
     }
 
     /// Rows of the target that the source does not have, where ranges cannot be merged.
-    pub(super) async fn target_only(&self, adaptive: &Arc<Adaptive>) -> Result<(), TransferError> {
-        let ranges = self.options.retry.run(async || self.pair.target.split(self.options.chunk_rows).await).await?;
-        let work = ranges.iter().map(|range| async move {
-            let _place = adaptive.place().await;
-            let mut position = Position::Start;
-            loop {
-                self.control.may_go_on().await?;
-                let page = self.page(&self.pair.target, range, &position).await?;
-                self.rate.take(page.rows.len()).await;
-                let keys: Vec<RowKey> = page.rows.iter().map(|row| self.pair.map.source_key_of(row)).collect();
-                let sources = self.options.retry.run(async || self.pair.source.read(&keys).await).await?;
-                let extra: Vec<Seen> = page
-                    .rows
-                    .into_iter()
-                    .zip(keys)
-                    .zip(sources)
-                    .filter(|(_, source)| source.is_none())
-                    .map(|((row, source_key), _)| Seen { source_key, target_key: Some(self.pair.target_key(&row)), source: None, target: Some(row) })
-                    .collect();
-                self.count(reconcile::settle(self.pair, &self.options.retry, extra).await?);
-                match page.rest {
-                    Rest::More(next) => position = next,
-                    Rest::End => return Ok::<(), TransferError>(()),
-                }
+    pub(super) async fn target_only(self: &Arc<Self>, adaptive: &Arc<Adaptive>) -> Result<(), TransferError> {
+        let ranges = self.options.retry.run(|| self.pair.target.split(self.options.chunk_rows)).await?;
+        crew::each(self.options.parallel, ranges, |range| {
+            let (run, adaptive) = (self.clone(), adaptive.clone());
+            async move {
+                let _place = adaptive.place().await;
+                run.target_only_in(&range).await
             }
-        });
-        let mut running = futures::stream::iter(work).buffer_unordered(self.options.parallel.max(1));
-        while let Some(done) = running.next().await {
-            done?;
-        }
+        })
+        .await?;
         Ok(())
+    }
+
+    async fn target_only_in(&self, range: &Range) -> Result<(), TransferError> {
+        let mut position = Position::Start;
+        loop {
+            self.control.may_go_on().await?;
+            let page = self.page(&self.pair.target, range, &position).await?;
+            self.rate.take(page.rows.len()).await;
+            let keys: Vec<RowKey> = page.rows.iter().map(|row| self.pair.map.source_key_of(row)).collect();
+            let sources = self.options.retry.run(|| self.pair.source.read(&keys)).await?;
+            let extra: Vec<Seen> = page
+                .rows
+                .into_iter()
+                .zip(keys)
+                .zip(sources)
+                .filter(|(_, source)| source.is_none())
+                .map(|((row, source_key), _)| Seen { source_key, target_key: Some(self.pair.target_key(&row)), source: None, target: Some(row) })
+                .collect();
+            self.count(reconcile::settle(&self.pair, &self.options.retry, extra).await?);
+            match page.rest {
+                Rest::More(next) => position = next,
+                Rest::End => return Ok(()),
+            }
+        }
     }
 }
 

@@ -21,12 +21,11 @@ use std::{
 };
 
 use crossfade_stores::{Position, Range, Rest};
-use futures::StreamExt;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::{
-    Pair, TransferError,
+    Pair, TransferError, crew,
     pace::{Adaptive, Control, Rate},
     progress::{Counters, Event, Observer},
     reconcile::{Failed, Settled},
@@ -115,12 +114,12 @@ impl Report {
 }
 
 /// What the chunks of a run share.
-struct Run<'a> {
-    pair: &'a Pair,
-    options: &'a Options,
-    control: &'a Control,
-    counters: &'a Counters,
-    observer: &'a dyn Observer,
+struct Run {
+    pair: Pair,
+    options: Options,
+    control: Control,
+    counters: Arc<Counters>,
+    observer: Arc<dyn Observer>,
     rate: Rate,
     failed: AtomicU64,
     first_failure: Mutex<Option<Failed>>,
@@ -138,9 +137,9 @@ enum Path {
 /// # Errors
 /// [`TransferError::Stopped`] when told to; [`TransferError::Rows`] when all but some rows are done; otherwise what a database said. In every case the
 /// checkpoint is good, and the same call goes on from it.
-pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &Counters, observer: &dyn Observer) -> Result<Report, TransferError> {
+pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &Arc<Counters>, observer: &Arc<dyn Observer>) -> Result<Report, TransferError> {
     let start = Instant::now();
-    wait_for_older_writers(pair, options, control, observer).await?;
+    wait_for_older_writers(pair, options, control, &**observer).await?;
     let fingerprint = checkpoint::fingerprint(pair);
     let mut checkpoint = match &options.checkpoint {
         Some(path) => Checkpoint::resume(path, &fingerprint, pair)?,
@@ -148,14 +147,14 @@ pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &C
     };
     if checkpoint.is_none() {
         let empty = is_empty(pair, &options.retry).await?;
-        let ranges = options.retry.run(async || pair.source.split(options.chunk_rows).await).await?;
+        let ranges = options.retry.run(|| pair.source.split(options.chunk_rows)).await?;
         let header = Header { fingerprint, target_was_empty: empty, ranges };
         checkpoint = Some(match &options.checkpoint {
             Some(path) => Checkpoint::begin(path, header, pair)?,
             None => Checkpoint::none(header),
         });
     }
-    let Some(checkpoint) = checkpoint else {
+    let Some(checkpoint) = checkpoint.map(Arc::new) else {
         return Err(TransferError::Config("no ranges".to_owned()));
     };
     let resumed = checkpoint.resumed();
@@ -174,22 +173,22 @@ pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &C
         }
         .to_owned(),
     });
-    let run = Run {
-        pair,
-        options,
-        control,
-        counters,
-        observer,
+    let run = Arc::new(Run {
+        pair: pair.clone(),
+        options: options.clone(),
+        control: control.clone(),
+        counters: counters.clone(),
+        observer: observer.clone(),
         rate: Rate::new(options.rows_per_second),
         failed: AtomicU64::new(0),
         first_failure: Mutex::new(None),
-    };
+    });
     let adaptive = Arc::new(Adaptive::new(options.parallel));
     let chunks = run.all(&checkpoint, path, &adaptive);
     let chunks = if options.adaptive && path == Path::Reconcile {
         tokio::select! {
             done = chunks => done,
-            never = probe::watch(pair, &adaptive, observer) => match never {},
+            never = probe::watch(pair, &adaptive, &**observer) => match never {},
         }
     } else {
         chunks.await
@@ -224,9 +223,9 @@ pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &C
 
 /// R9: a transaction that began under an older decision may commit rows behind the scan.
 async fn wait_for_older_writers(pair: &Pair, options: &Options, control: &Control, observer: &dyn Observer) -> Result<(), TransferError> {
-    let Some(token) = options.retry.run(async || pair.source.open_writes().await).await? else { return Ok(()) };
+    let Some(token) = options.retry.run(|| pair.source.open_writes()).await? else { return Ok(()) };
     let mut said = false;
-    while !options.retry.run(async || pair.source.have_ended(&token).await).await? {
+    while !options.retry.run(|| pair.source.have_ended(&token)).await? {
         control.may_go_on().await?;
         if !said {
             observer.event(Event::WaitingForOlderWriters);
@@ -240,7 +239,7 @@ async fn wait_for_older_writers(pair: &Pair, options: &Options, control: &Contro
 async fn is_empty(pair: &Pair, retry: &Retry) -> Result<bool, TransferError> {
     let mut position = Position::Start;
     loop {
-        let page = retry.run(async || pair.target.scan(&Range::ALL, &position, 1).await).await;
+        let page = retry.run(|| pair.target.scan(&Range::ALL, &position, 1)).await;
         let page = match page {
             // A store of segments: not known to be empty.
             Err(e) if e.kind() == crossfade_stores::ErrorKind::Unsupported => return Ok(false),
@@ -256,40 +255,30 @@ async fn is_empty(pair: &Pair, retry: &Retry) -> Result<bool, TransferError> {
     }
 }
 
-impl Run<'_> {
+impl Run {
     /// All chunks that are not done yet; how many that were.
-    async fn all(&self, checkpoint: &Checkpoint, path: Path, adaptive: &Arc<Adaptive>) -> Result<u64, TransferError> {
+    async fn all(self: &Arc<Self>, checkpoint: &Arc<Checkpoint>, path: Path, adaptive: &Arc<Adaptive>) -> Result<u64, TransferError> {
         let mut todo = checkpoint.todo();
         checkpoint::shuffle(&mut todo);
-        let work = todo.into_iter().map(|n| async move {
-            self.control.may_go_on().await?;
-            let _place = adaptive.place().await;
-            let range = &checkpoint.header().ranges[n];
-            let failures = match path {
-                Path::Reconcile => self.reconcile(range).await?,
-                Path::Bulk => self.bulk(range).await?,
-            };
-            // R16: only now, when every row of it is durable and was read again.
-            if failures == 0 {
-                checkpoint.done(n)?;
-            }
-            Ok::<u64, TransferError>(1)
-        });
-        let mut running = futures::stream::iter(work).buffer_unordered(self.options.parallel.max(1));
-        let mut chunks = 0;
-        let mut ended = None;
-        while let Some(chunk) = running.next().await {
-            match chunk {
-                Ok(n) => chunks += n,
-                // The others in flight end first: what they have done is not lost.
-                Err(e) if ended.is_none() => {
-                    ended = Some(e);
-                    self.control.tell(crate::pace::Order::Stop);
+        let chunks = crew::each(self.options.parallel, todo, |n| {
+            let (run, checkpoint, adaptive) = (self.clone(), checkpoint.clone(), adaptive.clone());
+            async move {
+                run.control.may_go_on().await?;
+                let _place = adaptive.place().await;
+                let range = &checkpoint.header().ranges[n];
+                let failures = match path {
+                    Path::Reconcile => run.reconcile(range).await?,
+                    Path::Bulk => run.bulk(range).await?,
+                };
+                // R16: only now, when every row of it is durable and was read again.
+                if failures == 0 {
+                    checkpoint.done(n)?;
                 }
-                Err(_) => {}
+                Ok(())
             }
-        }
-        ended.map_or(Ok(chunks), Err)
+        })
+        .await?;
+        Ok(chunks.len() as u64)
     }
 
     fn count(&self, settled: Settled) -> u64 {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crossfade_stores::{Row, RowKey, Table, TableSchema, value::Closeness};
 
 pub use map::{Made, MapError, Piece, RowMap};
-pub use open::{OpenError, open, opened, specs};
+pub use open::{Engines, OpenError, open, opened, specs};
 
 /// A table of the source and its counterpart.
 #[derive(Clone, Debug)]

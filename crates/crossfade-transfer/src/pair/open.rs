@@ -54,16 +54,30 @@ pub async fn open(source: &Arc<dyn Store>, target: &Arc<dyn Store>, name: &str, 
     let (source_spec, target_spec, map) = specs(name, config, &described, &target_name, found.as_ref())?;
     let source_table = source.table(&source_spec).await?;
     let target_table = target.table(&target_spec).await?;
-    Ok(opened(name, source_table, target_table, map, config.kind == TableKind::Cache))
+    // Two engines write the same number and the same JSON differently, and so do the application's two implementations.
+    let same_engine = source.kind() == target.kind();
+    Ok(opened(name, source_table, target_table, map, config.kind == TableKind::Cache, if same_engine { Engines::Same } else { Engines::Different }))
+}
+
+/// Whether both sides are of one engine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Engines {
+    /// What one writes, the other writes the same way.
+    Same,
+    /// Decimals are compared by number, JSON by value.
+    Different,
 }
 
 /// Joins two opened tables.
 #[must_use]
-pub fn opened(name: &str, source: Arc<dyn crossfade_stores::Table>, target: Arc<dyn crossfade_stores::Table>, map: RowMap, cache: bool) -> Pair {
+pub fn opened(name: &str, source: Arc<dyn crossfade_stores::Table>, target: Arc<dyn crossfade_stores::Table>, map: RowMap, cache: bool, engines: Engines) -> Pair {
     let (a, b) = (source.capabilities(), target.capabilities());
-    let exact = (a.checksum.is_some() && a.checksum == b.checksum && map.is_identity())
-        || (a.keeps_decimal_scale && b.keeps_decimal_scale && a.keeps_json_text && b.keeps_json_text);
-    Pair { name: name.to_owned(), source, target, map: Arc::new(map), closeness: if exact { Closeness::Exact } else { Closeness::ByValue }, cache }
+    let keep = a.keeps_decimal_scale && b.keeps_decimal_scale && a.keeps_json_text && b.keeps_json_text;
+    let mut pair = Pair { name: name.to_owned(), source, target, map: Arc::new(map), closeness: Closeness::ByValue, cache };
+    if engines == Engines::Same && (keep || pair.same_bytes()) {
+        pair.closeness = Closeness::Exact;
+    }
+    pair
 }
 
 /// The specs that open both sides, and the map between their rows. Pure.

@@ -23,7 +23,7 @@ pub(crate) async fn target_rows(
     };
     let mut rows = Vec::new();
     loop {
-        let page = retry.run(async || pair.target.scan(&part, position, limit).await).await?;
+        let page = retry.run(|| pair.target.scan(&part, position, limit)).await?;
         rows.extend(page.rows);
         match page.rest {
             Rest::More(next) => *position = next,
@@ -31,7 +31,7 @@ pub(crate) async fn target_rows(
         }
     }
     if let Some(until) = until {
-        let last = retry.run(async || pair.target.read(std::slice::from_ref(&until)).await).await?;
+        let last = retry.run(|| pair.target.read(std::slice::from_ref(&until))).await?;
         rows.extend(last.into_iter().flatten());
         *position = Position::After(until);
     }

@@ -15,7 +15,7 @@ struct Values {
     target: Option<Row>,
 }
 
-impl Run<'_> {
+impl Run {
     pub(super) async fn generations(&self, flush: Flush) -> Result<(), TransferError> {
         let enough = |n: usize| n > 0 && (flush == Flush::All || n >= SUSPECTS);
         if !enough(self.with(|f| f.suspects.len())) {
@@ -79,13 +79,13 @@ impl Run<'_> {
         let retry = &self.options.retry;
         let with_key: Vec<usize> = (0..chunk.len()).filter(|i| chunk[*i].0.target_key.is_some()).collect();
         let target_keys: Vec<RowKey> = with_key.iter().filter_map(|i| chunk[*i].0.target_key.clone()).collect();
-        let found = retry.run(async || self.pair.target.read(&target_keys).await).await?;
+        let found = retry.run(|| self.pair.target.read(&target_keys)).await?;
         let mut targets: Vec<Option<Row>> = vec![None; chunk.len()];
         for (i, row) in with_key.into_iter().zip(found) {
             targets[i] = row;
         }
         let source_keys: Vec<RowKey> = chunk.iter().map(|(s, _)| s.source_key.clone()).collect();
-        let sources = retry.run(async || self.pair.source.read(&source_keys).await).await?;
+        let sources = retry.run(|| self.pair.source.read(&source_keys)).await?;
         let mut out = Vec::with_capacity(chunk.len());
         for ((suspect, _), (source, target)) in chunk.iter_mut().zip(sources.into_iter().zip(targets)) {
             let (source, failure) = match source.map(|s| self.pair.map.forward(&s)).transpose() {

@@ -13,7 +13,7 @@ mod generations;
 mod ways;
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -188,12 +188,12 @@ impl Outcome {
 }
 
 /// What the ranges of a run share.
-struct Run<'a> {
-    pair: &'a Pair,
-    options: &'a Options,
-    control: &'a Control,
-    counters: &'a Counters,
-    observer: &'a dyn Observer,
+struct Run {
+    pair: Pair,
+    options: Options,
+    control: Control,
+    counters: Arc<Counters>,
+    observer: Arc<dyn Observer>,
     found: Mutex<Found>,
     /// One generation at a time, so that memory is bounded.
     settling: tokio::sync::Mutex<()>,
@@ -226,9 +226,17 @@ const SUSPECTS: usize = 10_000;
 ///
 /// # Errors
 /// [`TransferError::Stopped`], or a database that could not be asked at all. A range that failed on the way is in the report as unknown.
-pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &Counters, observer: &dyn Observer) -> Result<Outcome, TransferError> {
+pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &Arc<Counters>, observer: &Arc<dyn Observer>) -> Result<Outcome, TransferError> {
     let start = Instant::now();
-    let run = Run { pair, options, control, counters, observer, found: Mutex::default(), settling: tokio::sync::Mutex::new(()) };
+    let run = Arc::new(Run {
+        pair: pair.clone(),
+        options: options.clone(),
+        control: control.clone(),
+        counters: counters.clone(),
+        observer: observer.clone(),
+        found: Mutex::default(),
+        settling: tokio::sync::Mutex::new(()),
+    });
     if options.push_down == PushDown::WherePossible && pair.same_checksums() {
         run.checksums().await?;
     } else if pair.mergeable() {
@@ -237,7 +245,7 @@ pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &C
         run.lookups().await?;
     }
     run.generations(Flush::All).await?;
-    let found = run.found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let found = run.with(std::mem::take);
     let diverged = found.different > 0 || (!pair.cache && (found.missing > 0 || found.extra > 0));
     let verdict = match (diverged, found.unknown.is_empty()) {
         (true, _) => Verdict::Diverged,
@@ -266,7 +274,7 @@ enum Flush {
     All,
 }
 
-impl Run<'_> {
+impl Run {
     fn with<T>(&self, work: impl FnOnce(&mut Found) -> T) -> T {
         work(&mut self.found.lock().unwrap_or_else(PoisonError::into_inner))
     }

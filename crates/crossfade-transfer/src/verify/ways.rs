@@ -1,10 +1,11 @@
 //! The three ways to look at every row of both sides.
 
+use std::sync::Arc;
+
 use crossfade_stores::{Checksum, Position, Range, Rest, Row, RowKey, StoreError};
-use futures::StreamExt;
 
 use super::{Flush, Run, Suspect};
-use crate::{TransferError, pair::walk, progress::{Counters, Event}, reconcile::Seen};
+use crate::{TransferError, crew, pair::walk, progress::{Counters, Event}, reconcile::Seen};
 
 /// Rows of a page.
 const PAGE: usize = 5_000;
@@ -18,14 +19,27 @@ fn shown(range: &Range) -> String {
     }
 }
 
-impl Run<'_> {
+/// How a range is looked at.
+#[derive(Clone, Copy)]
+enum Way {
+    /// Both sides in key order, rows counted.
+    Merge,
+    /// The same, for rows that were counted already.
+    MergeAgain,
+    /// From the source.
+    Forth,
+    /// From the target.
+    Back,
+}
+
+impl Run {
     fn begun(&self, ranges: usize, path: &str) {
         self.observer.event(Event::Table { name: self.pair.name.clone(), ranges, resumed: 0, path: path.to_owned() });
     }
 
-    pub(super) async fn checksums(&self) -> Result<(), TransferError> {
+    pub(super) async fn checksums(self: &Arc<Self>) -> Result<(), TransferError> {
         let retry = &self.options.retry;
-        let parts = retry.run(async || self.pair.source.split(self.options.part_rows).await).await?;
+        let parts = retry.run(|| self.pair.source.split(self.options.part_rows)).await?;
         self.begun(parts.len(), "checksums computed in both databases");
         let fences: Vec<RowKey> = parts
             .iter()
@@ -36,8 +50,8 @@ impl Run<'_> {
             .collect();
         self.control.may_go_on().await?;
         let (source, target) = futures::join!(
-            retry.run(async || self.pair.source.checksums(&fences).await),
-            retry.run(async || self.pair.target.checksums(&fences).await)
+            retry.run(|| self.pair.source.checksums(&fences)),
+            retry.run(|| self.pair.target.checksums(&fences))
         );
         let (source, target) = match (source, target) {
             (Ok(source), Ok(target)) if source.len() == parts.len() && target.len() == parts.len() => (source, target),
@@ -58,47 +72,53 @@ impl Run<'_> {
             f.rows_target += rows(&target);
         });
         let differing: Vec<Range> = parts.into_iter().zip(source.iter().zip(&target)).filter(|(_, (a, b))| a != b).map(|(part, _)| part).collect();
-        // Their rows are counted already.
-        self.each(differing, async |range| self.merge(range).await.map(|_| ())).await
+        self.each(differing, Way::MergeAgain).await
     }
 
-    pub(super) async fn streams(&self) -> Result<(), TransferError> {
-        let ranges = self.options.retry.run(async || self.pair.source.split(self.options.range_rows).await).await?;
+    pub(super) async fn streams(self: &Arc<Self>) -> Result<(), TransferError> {
+        let ranges = self.options.retry.run(|| self.pair.source.split(self.options.range_rows)).await?;
         self.begun(ranges.len(), "ordered streams, merged");
-        self.each(ranges, async |range| {
-            let (source, target) = self.merge(range).await?;
-            self.with(|f| {
-                f.rows_source += source;
-                f.rows_target += target;
-            });
-            Ok(())
-        })
-        .await
+        self.each(ranges, Way::Merge).await
     }
 
-    pub(super) async fn lookups(&self) -> Result<(), TransferError> {
-        let ranges = self.options.retry.run(async || self.pair.source.split(self.options.range_rows).await).await?;
-        let back = self.options.retry.run(async || self.pair.target.split(self.options.range_rows).await).await?;
+    pub(super) async fn lookups(self: &Arc<Self>) -> Result<(), TransferError> {
+        let ranges = self.options.retry.run(|| self.pair.source.split(self.options.range_rows)).await?;
+        let back = self.options.retry.run(|| self.pair.target.split(self.options.range_rows)).await?;
         self.begun(ranges.len() + back.len(), "lookups, both ways");
-        self.each(ranges, async |range| self.forth(range).await).await?;
-        self.each(back, async |range| self.back(range).await).await
+        self.each(ranges, Way::Forth).await?;
+        self.each(back, Way::Back).await
     }
 
     /// Looks at ranges in parallel. One that fails is unknown, and the others go on.
-    async fn each(&self, ranges: Vec<Range>, look: impl AsyncFn(&Range) -> Result<(), StoreError>) -> Result<(), TransferError> {
-        let (look, ranges) = (&look, &ranges);
-        let work = ranges.iter().map(|range| async move {
-            self.control.may_go_on().await?;
-            if let Err(e) = look(range).await {
-                self.unknown(shown(range), &e);
+    async fn each(self: &Arc<Self>, ranges: Vec<Range>, way: Way) -> Result<(), TransferError> {
+        crew::each(self.options.parallel, ranges, |range| {
+            let run = self.clone();
+            async move {
+                run.control.may_go_on().await?;
+                if let Err(e) = run.look(&range, way).await {
+                    run.unknown(shown(&range), &e);
+                }
+                run.generations(Flush::IfMany).await
             }
-            self.generations(Flush::IfMany).await
-        });
-        let mut running = futures::stream::iter(work).buffer_unordered(self.options.parallel.max(1));
-        while let Some(done) = running.next().await {
-            done?;
-        }
+        })
+        .await?;
         Ok(())
+    }
+
+    async fn look(&self, range: &Range, way: Way) -> Result<(), StoreError> {
+        match way {
+            Way::Merge => {
+                let (source, target) = self.merge(range).await?;
+                self.with(|f| {
+                    f.rows_source += source;
+                    f.rows_target += target;
+                });
+                Ok(())
+            }
+            Way::MergeAgain => self.merge(range).await.map(|_| ()),
+            Way::Forth => self.forth(range).await,
+            Way::Back => self.back(range).await,
+        }
     }
 
     fn suspect(&self, seen: Vec<Seen>) {
@@ -135,17 +155,17 @@ impl Run<'_> {
         let (mut position, mut target_position) = (Position::Start, Position::Start);
         let (mut sources, mut targets) = (0, 0);
         loop {
-            let page = self.options.retry.run(async || self.pair.source.scan(range, &position, PAGE).await).await?;
+            let page = self.options.retry.run(|| self.pair.source.scan(range, &position, PAGE)).await?;
             Counters::add(&self.counters.read, page.rows.len());
             sources += page.rows.len() as u64;
             let until = match &page.rest {
                 Rest::More(Position::After(key)) => Some(key.clone()),
                 _ => None,
             };
-            let rows = walk::target_rows(self.pair, &self.options.retry, range, &mut target_position, until, PAGE).await?;
+            let rows = walk::target_rows(&self.pair, &self.options.retry, range, &mut target_position, until, PAGE).await?;
             Counters::add(&self.counters.read_target, rows.len());
             targets += rows.len() as u64;
-            self.suspect(walk::merged(self.pair, self.mapped(page.rows), rows));
+            self.suspect(walk::merged(&self.pair, self.mapped(page.rows), rows));
             match page.rest {
                 Rest::More(next) => position = next,
                 Rest::End => return Ok((sources, targets)),
@@ -157,12 +177,12 @@ impl Run<'_> {
     async fn forth(&self, range: &Range) -> Result<(), StoreError> {
         let mut position = Position::Start;
         loop {
-            let page = self.options.retry.run(async || self.pair.source.scan(range, &position, PAGE).await).await?;
+            let page = self.options.retry.run(|| self.pair.source.scan(range, &position, PAGE)).await?;
             Counters::add(&self.counters.read, page.rows.len());
             self.with(|f| f.rows_source += page.rows.len() as u64);
             let rows = self.mapped(page.rows);
             let keys: Vec<RowKey> = rows.iter().map(|(_, row)| self.pair.target_key(row)).collect();
-            let targets = self.options.retry.run(async || self.pair.target.read(&keys).await).await?;
+            let targets = self.options.retry.run(|| self.pair.target.read(&keys)).await?;
             let seen = rows
                 .into_iter()
                 .zip(keys)
@@ -181,11 +201,11 @@ impl Run<'_> {
     async fn back(&self, range: &Range) -> Result<(), StoreError> {
         let mut position = Position::Start;
         loop {
-            let page = self.options.retry.run(async || self.pair.target.scan(range, &position, PAGE).await).await?;
+            let page = self.options.retry.run(|| self.pair.target.scan(range, &position, PAGE)).await?;
             Counters::add(&self.counters.read_target, page.rows.len());
             self.with(|f| f.rows_target += page.rows.len() as u64);
             let keys: Vec<RowKey> = page.rows.iter().map(|row| self.pair.map.source_key_of(row)).collect();
-            let sources = self.options.retry.run(async || self.pair.source.read(&keys).await).await?;
+            let sources = self.options.retry.run(|| self.pair.source.read(&keys)).await?;
             let mut extra = Vec::new();
             for ((row, source_key), source) in page.rows.into_iter().zip(keys).zip(sources) {
                 let target_key = self.pair.target_key(&row);
