@@ -1,5 +1,6 @@
 //! What the code made by `#[crossfade::dao]` stands on. Not for people: it changes without notice.
 
+use crate::refused::Refused;
 use crate::repair::RepairError;
 use crossfade_core::Effect;
 use std::borrow::Borrow;
@@ -10,6 +11,24 @@ pub use std::borrow::ToOwned;
 pub use std::string::String;
 pub use std::sync::Arc;
 pub use std::vec::Vec;
+
+/// The way of a refusal to the caller where `refused = …` is not given.
+#[diagnostic::on_unimplemented(
+    message = "a refusal has no way into `{Self}`",
+    label = "crossfade may refuse an operation, and its caller has to hear of it",
+    note = "write `#[crossfade::dao(refused = YourError::Refused)]` with a path to a `fn(crossfade::Refused) -> {Self}`, or implement `From<crossfade::Refused>`"
+)]
+pub trait FromRefused {
+    /// The caller's error.
+    fn from_refused(refused: Refused) -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<E: From<Refused>> FromRefused for E {
+    fn from_refused(refused: Refused) -> E {
+        refused.into()
+    }
+}
 
 /// An owned copy of a borrowed argument.
 pub fn own<T: ToOwned + ?Sized>(argument: &T) -> T::Owned {

@@ -6,6 +6,11 @@ use std::fmt::Write as _;
 ///
 /// The text decides the bucket, so that it must be the same in every process and language: digits for integers,
 /// the text itself for text. Derive it for newtypes with `#[derive(crossfade::Key)]`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be a key: it has no canonical text",
+    label = "no canonical text",
+    note = "derive it for a struct of keys: `#[derive(crossfade::Key)]`; text and integers are keys already"
+)]
 pub trait Key {
     /// Calls `use_text` with the canonical text. Allocates only where the text has to be put together.
     fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R;

@@ -136,7 +136,7 @@ fn direct(dao: &Dao, method: &Method, side: Side) -> TokenStream {
 fn refused(dao: &Dao) -> TokenStream {
     match &dao.options.refused {
         Some(path) => quote!(#path),
-        None => quote!(::core::convert::From::from),
+        None => quote!(::crossfade::__private::FromRefused::from_refused),
     }
 }
 
@@ -270,7 +270,7 @@ fn begun(dao: &Dao, begin: &TokenStream) -> TokenStream {
     }
 }
 
-/// A read needs nothing of a write's mirror; kept here so that both files match over the same words.
+/// What the library is told about a mirror (R17).
 fn carries_state(mirror: &MirrorKind) -> TokenStream {
     match mirror {
         MirrorKind::Guess => quote!(::crossfade::Mirror::Guess),

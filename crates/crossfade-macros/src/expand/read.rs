@@ -62,6 +62,7 @@ fn body(dao: &Dao, method: &Method, compare: Option<&Expr>, eventual: bool) -> T
         Some(compare) => quote!(#compare),
         None => quote_spanned!(method.span=> ::crossfade::compare::equality()),
     };
+    let compared = quote_spanned!(method.span=> __crossfade_ticket.compared(#comparator, async { #answer }, __crossfade_again).await);
     let eventual = eventual.then(|| quote!(let __crossfade_ticket = __crossfade_ticket.eventual();));
     quote! {
         if !__crossfade_ticket.is_compared() {
@@ -81,7 +82,7 @@ fn body(dao: &Dao, method: &Method, compare: Option<&Expr>, eventual: bool) -> T
                     #again
                 }
             };
-            __crossfade_ticket.compared(#comparator, async { #answer }, __crossfade_again).await
+            #compared
         }
     }
 }

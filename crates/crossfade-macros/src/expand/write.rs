@@ -4,7 +4,8 @@
 use super::{begun, borrow, call, carries_state, direct, either, lend, of_each, own, rows, says, split, type_};
 use crate::valid::{Argument, Dao, Form, Keys, Method, MirrorKind};
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
 use syn::{Expr, Index};
 
 pub(crate) fn expand(dao: &Dao, method: &Method, keys: &Keys, mirror: &MirrorKind) -> TokenStream {
@@ -12,9 +13,10 @@ pub(crate) fn expand(dao: &Dao, method: &Method, keys: &Keys, mirror: &MirrorKin
     match keys {
         Keys::One { key, row } => {
             let body = body(dao, method, mirror, row.as_ref().unwrap_or(key));
+            let named = key.span();
             let key = borrow(key);
             // One decision, one reading of what the user named: the row is the key unless it says otherwise.
-            let row = row.as_ref().map_or_else(|| quote!(__crossfade_key), borrow);
+            let row = row.as_ref().map_or_else(|| quote_spanned!(named=> __crossfade_key), borrow);
             let row_type = rows::id_type(dao).map(|ty| quote!(: &#ty));
             let ticket = begun(dao, &quote!(self.#field.begin_write(__crossfade_key, __crossfade_row).await));
             quote! {
