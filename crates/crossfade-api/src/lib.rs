@@ -17,3 +17,5 @@ pub mod histogram;
 pub mod problem;
 pub mod revision;
 pub mod wire;
+
+pub use exit::Exit;

@@ -6,6 +6,8 @@
 //! | making rows equal beside live writes: R6 and R9 | [`reconcile`] |
 //! | copying history: ranges, checkpoint, pace | [`backfill`] |
 //! | proving equality: R14 | [`verify`] |
+//! | what would not survive the trip | [`check`] |
+//! | keys of rows in files | [`keys`] |
 //! | copying the truth for some rows | [`repair`] |
 //! | stop, pause, rows per second, latency | [`pace`] |
 //! | what happens while it runs | [`progress`] |
@@ -14,8 +16,10 @@
 //! Absent here: plans, stages and gates. Whoever starts a backfill has seen to it that dual-write is acknowledged everywhere (R9).
 
 pub mod backfill;
+pub mod check;
 mod crew;
 pub mod error;
+pub mod keys;
 pub mod pace;
 pub mod pair;
 pub mod progress;

@@ -112,15 +112,7 @@ impl RowMap {
         for (at, value) in self.source_key_columns.iter().zip(&source.0) {
             row.0[*at] = value.clone();
         }
-        let known = |c: &usize| self.source_key_columns.contains(c);
-        let all = self.target_key_columns.iter().all(|t| match &self.made[*t] {
-            Made::Column { from, .. } => known(from),
-            Made::Template(pieces) => pieces.iter().all(|p| match p {
-                Piece::Text(_) => true,
-                Piece::Column(c) => known(c),
-            }),
-        });
-        if !all {
+        if self.target_key_needs_the_row() {
             return None;
         }
         // Only the key's columns are looked at: the others are null and may not convert.
@@ -130,6 +122,19 @@ impl RowMap {
             key.push(one.forward(&row).ok()?.0.pop()?);
         }
         Some(RowKey(key))
+    }
+
+    /// Whether the target's key is made of more than the source's key.
+    #[must_use]
+    pub fn target_key_needs_the_row(&self) -> bool {
+        let known = |c: &usize| self.source_key_columns.contains(c);
+        !self.target_key_columns.iter().all(|t| match &self.made[*t] {
+            Made::Column { from, .. } => known(from),
+            Made::Template(pieces) => pieces.iter().all(|p| match p {
+                Piece::Text(_) => true,
+                Piece::Column(c) => known(c),
+            }),
+        })
     }
 
     /// Whether rows are the same on both sides, column by column.
