@@ -314,7 +314,13 @@ impl Protocol {
         }
     }
 
-    fn write_authority(&self, state: &mut State, id: u8, operation: &Operation, outcome: Outcome) -> Option<Option<At>> {
+    fn write_authority(
+        &self,
+        state: &mut State,
+        id: u8,
+        operation: &Operation,
+        outcome: Outcome,
+    ) -> Option<Option<At>> {
         let route = operation.stage.write_route();
         let call = Call {
             owner: Owner::Operation(operation.number),
@@ -406,7 +412,14 @@ impl Protocol {
         (!self.dropped(Rule::Linger)).then_some(At::Linger)
     }
 
-    fn mark(&self, state: &mut State, id: u8, operation: &Operation, reason: Option<MarkReason>, payload: Option<Value>) {
+    fn mark(
+        &self,
+        state: &mut State,
+        id: u8,
+        operation: &Operation,
+        reason: Option<MarkReason>,
+        payload: Option<Value>,
+    ) {
         if let Some(reason) = reason {
             let lingering = if reason.lingers() { 1 << operation.number } else { 0 };
             let payload = payload.filter(|_| self.dropped(Rule::CopyTruth));

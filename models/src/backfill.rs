@@ -19,11 +19,11 @@ pub struct Backfill {
 /// What the backfill does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BackfillAt {
-    /// Read the source.
-    Source,
-    /// Read the target, knowing the source's value.
-    Target(Value),
-    /// Put the first over the second.
+    /// Read one side: the target, so that a put which lands late finds another value than the one seen.
+    One,
+    /// Read the other side, knowing what the first held.
+    Other(Value),
+    /// Put the source's value over what the target held.
     Put(Value, Value),
     /// Read the source again: is it still this?
     Again(Value),
@@ -39,7 +39,7 @@ impl Protocol {
             return;
         };
         match backfill.at {
-            BackfillAt::Source | BackfillAt::Target(_) | BackfillAt::Again(_) => {
+            BackfillAt::One | BackfillAt::Other(_) | BackfillAt::Again(_) => {
                 actions.push(Action::BackfillStep(Outcome::Applied));
             }
             BackfillAt::Put(..) => {
@@ -49,7 +49,7 @@ impl Protocol {
                 }
             }
             BackfillAt::Linger => {
-                if state.linger_passed(Owner::Backfill) {
+                if state.linger_passed(Owner::Backfill) || self.scope.overstays {
                     actions.push(Action::BackfillStep(Outcome::Applied));
                 }
             }
@@ -86,17 +86,19 @@ impl Protocol {
     pub fn backfill_begin(&self, state: &mut State, row: u8) {
         state.left.backfills -= 1;
         state.control.backfill = BackfillState::Unfinished;
-        state.backfill = Some(Backfill { row, at: BackfillAt::Source });
+        state.backfill = Some(Backfill { row, at: BackfillAt::One });
     }
 
     /// The backfill takes its next step.
     pub fn backfill_step(&self, state: &mut State, outcome: Outcome) -> Option<()> {
         let backfill = state.backfill?;
         let row = backfill.row;
+        let first = self.reads_first(Side::Source, Rule::BackfillOrder);
         let next = match backfill.at {
-            BackfillAt::Source => Some(BackfillAt::Target(state.cell(Side::Source, row))),
-            BackfillAt::Target(truth) => {
-                let seen = state.cell(Side::Target, row);
+            BackfillAt::One => Some(BackfillAt::Other(state.cell(first, row))),
+            BackfillAt::Other(one) => {
+                let other = state.cell(first.other(), row);
+                let (truth, seen) = if first == Side::Source { (one, other) } else { (other, one) };
                 let lacking = seen.is_none() || !self.dropped(Rule::BackfillReplace);
                 (seen != truth && lacking).then_some(BackfillAt::Put(truth, seen))
             }
@@ -111,19 +113,16 @@ impl Protocol {
                 };
                 let missed = call.expected.is_some_and(|expected| expected != state.cell(Side::Target, row));
                 match self.call(state, call, outcome)? {
-                    Effect::Unknown if self.dropped(Rule::BackfillLinger) => Some(BackfillAt::Source),
+                    Effect::Unknown if self.dropped(Rule::BackfillLinger) => Some(BackfillAt::One),
                     Effect::Unknown => Some(BackfillAt::Linger),
-                    Effect::Applied | Effect::Refused if missed => Some(BackfillAt::Source),
+                    Effect::Applied | Effect::Refused if missed => Some(BackfillAt::One),
                     Effect::Applied | Effect::Refused => {
                         (!self.dropped(Rule::BackfillReread)).then_some(BackfillAt::Again(truth))
                     }
                 }
             }
-            BackfillAt::Again(put) => {
-                let now = state.cell(Side::Source, row);
-                (now != put).then_some(BackfillAt::Target(now))
-            }
-            BackfillAt::Linger => Some(BackfillAt::Source),
+            BackfillAt::Again(put) => (state.cell(Side::Source, row) != put).then_some(BackfillAt::One),
+            BackfillAt::Linger => Some(BackfillAt::One),
         };
         let sent = matches!(next, Some(BackfillAt::Put(..))) && self.dropped(Rule::DurableProgress);
         if next.is_none() || sent {

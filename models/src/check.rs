@@ -41,8 +41,7 @@ pub fn check(scope: &Scope, dropped: Dropped) -> Findings {
         .join();
     let mut found = checker.discoveries();
     let promise = PROMISES.into_iter().find(|promise| found.contains_key(promise));
-    let broken = promise
-        .and_then(|promise| found.remove(promise).map(|path| Broken { promise, run: path.into_vec() }));
+    let broken = promise.and_then(|promise| found.remove(promise).map(|path| Broken { promise, run: path.into_vec() }));
     let unreached = scope.reach.iter().map(|reach| reach.name()).filter(|name| !found.contains_key(name)).collect();
     Findings { states: checker.unique_state_count(), depth: checker.max_depth(), broken, unreached }
 }

@@ -341,8 +341,12 @@ impl Protocol {
         }
         if !self.dropped(Rule::RestoredWaits) {
             control.incarnation += 1;
-            let known = control.members.iter().enumerate().filter(|(_, member)| member.is_some());
-            control.unheard = known.fold(0, |bits, (i, _)| bits | 1 << i) | control.silent;
+            // A hold that is reported may be one that a move was abandoned by.
+            control.retreating = true;
+            let listed = !self.dropped(Rule::RestoredListed);
+            let runs = |i: usize| listed && state.instances[i].up && state.instances[i].plan.is_some();
+            let awaited = control.members.iter().enumerate().filter(|(i, member)| member.is_some() || runs(*i));
+            control.unheard = awaited.fold(0, |bits, (i, _)| bits | 1 << i) | control.silent;
         }
         if !self.dropped(Rule::RestoredSuspects) {
             control.suspects |= RESTORED;
@@ -358,7 +362,13 @@ impl Protocol {
         let plan = state.instances[id as usize].plan?;
         let control = &mut state.control;
         control.published = control.published.max(plan);
-        control.members[id as usize] = Some(plan);
+        // A report is no acknowledgement: operations of an older revision may still run.
+        let member = &mut control.members[id as usize];
+        if self.dropped(Rule::ReportIsNoAck) {
+            *member = Some(plan);
+        } else if member.is_none() {
+            *member = Some(self.default_revision());
+        }
         control.unheard &= !(1 << id);
         self.told(state);
         Some(())

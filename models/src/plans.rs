@@ -76,14 +76,14 @@ pub struct Ways {
 }
 
 /// The cohort keys of the two rows: one in the lower half of the buckets, one in the upper.
-pub const KEYS: [&str; ROWS] = ["ada", "bob"];
+pub const KEYS: [&str; ROWS] = ["eve", "bob"];
 
-/// Half of the keys: row `ada` is there, row `bob` is not.
+/// Half of the keys: row `eve` is there, row `bob` is not.
 pub const HALF: &str = "50";
 
 const MIGRATION: &str = "events";
 /// A salt under which the two rows change places.
-const OTHER_SALT: &str = "salt-of-the-swap";
+const OTHER_SALT: &str = "swapped";
 
 fn key(row: usize) -> CohortKey<'static> {
     CohortKey::new(KEYS[row]).unwrap_or_else(|_| unreachable!("the keys of the model have text"))

@@ -43,9 +43,7 @@ impl Reach {
             Reach::CompleteAfterFault => {
                 |protocol, state| state.ghost.faulty && protocol.everybody_at(state, Stage::Complete)
             }
-            Reach::LiveAfterFault => {
-                |protocol, state| state.ghost.faulty && protocol.everybody_at(state, Stage::Live)
-            }
+            Reach::LiveAfterFault => |protocol, state| state.ghost.faulty && protocol.everybody_at(state, Stage::Live),
             Reach::BackFromDualWrite => |_, state| back_from(state, Stage::DualWrite),
             Reach::BackFromShadow => |_, state| back_from(state, Stage::Shadow),
             Reach::BackFromLive => |_, state| back_from(state, Stage::Live),

@@ -28,11 +28,11 @@ pub struct Repair {
 /// What a repair does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RepairAt {
-    /// Read the authority.
-    Authority,
-    /// Read the secondary, knowing the authority's value.
-    Secondary(Value),
-    /// Put the first over the second.
+    /// Read one side: the secondary, so that a put which lands late finds another value than the one seen.
+    One,
+    /// Read the other side, knowing what the first held.
+    Other(Value),
+    /// Put the authority's value over what the secondary held.
     Put(Value, Value),
     /// Read the authority again: is it still this?
     Again(Value),
@@ -52,6 +52,12 @@ impl Protocol {
     fn repaired_from(&self, revision: Revision, row: u8) -> Option<Side> {
         let stage = self.plans.of(revision).decisions[row as usize].stage;
         stage.is_mirrored().then(|| stage.authority())
+    }
+
+    /// The side that is read first where a difference is looked for: the secondary.
+    #[must_use]
+    pub fn reads_first(&self, authority: Side, order: Rule) -> Side {
+        if self.dropped(order) { authority } else { authority.other() }
     }
 
     /// What repairs may do next.
@@ -76,13 +82,12 @@ impl Protocol {
             let Some(repair) = repair else { continue };
             let mut push = |outcome| actions.push(Action::RepairStep(place as u8, outcome));
             match repair.at {
-                RepairAt::Authority | RepairAt::Again(_) => {
+                RepairAt::One | RepairAt::Other(_) | RepairAt::Again(_) => {
                     push(Outcome::Applied);
                     if self.dropped(Rule::LinearizableReads) {
                         push(Outcome::Lagging);
                     }
                 }
-                RepairAt::Secondary(_) => push(Outcome::Applied),
                 RepairAt::Put(..) => {
                     push(Outcome::Applied);
                     if state.left.losses > 0 {
@@ -90,7 +95,7 @@ impl Protocol {
                     }
                 }
                 RepairAt::Linger => {
-                    if state.linger_passed(Owner::Repair(repair.number)) {
+                    if state.linger_passed(Owner::Repair(repair.number)) || self.scope.overstays {
                         push(Outcome::Applied);
                     }
                 }
@@ -118,7 +123,7 @@ impl Protocol {
         state.left.repairs -= 1;
         let at = match mark.payload {
             Some(payload) if self.dropped(Rule::CopyTruth) => RepairAt::Put(payload, payload),
-            _ => RepairAt::Authority,
+            _ => RepairAt::One,
         };
         let place = state.repairs.iter_mut().find(|place| place.is_none())?;
         *place = Some(Repair { number, home, row, revision, mark, at });
@@ -130,14 +135,16 @@ impl Protocol {
         let repair = state.repairs[place as usize]?;
         let authority = self.repaired_from(repair.revision, repair.row)?;
         let secondary = authority.other();
-        let read = |state: &State| match outcome {
-            Outcome::Lagging => state.stores[authority as usize].replica[repair.row as usize],
-            Outcome::Applied | Outcome::Refused | Outcome::Lost | Outcome::Dropped => state.cell(authority, repair.row),
+        let first = self.reads_first(authority, Rule::RepairOrder);
+        let read = |state: &State, side: Side| match outcome {
+            Outcome::Lagging => state.stores[side as usize].replica[repair.row as usize],
+            Outcome::Applied | Outcome::Refused | Outcome::Lost | Outcome::Dropped => state.cell(side, repair.row),
         };
         let next = match repair.at {
-            RepairAt::Authority => Some(RepairAt::Secondary(read(state))),
-            RepairAt::Secondary(truth) => {
-                let seen = state.cell(secondary, repair.row);
+            RepairAt::One => Some(RepairAt::Other(read(state, first))),
+            RepairAt::Other(one) => {
+                let other = read(state, first.other());
+                let (truth, seen) = if first == authority { (one, other) } else { (other, one) };
                 (seen != truth).then_some(RepairAt::Put(truth, seen))
             }
             RepairAt::Put(truth, seen) => {
@@ -153,18 +160,15 @@ impl Protocol {
                 let missed = call.expected.is_some_and(|expected| expected != state.cell(secondary, repair.row));
                 match self.call(state, call, outcome)? {
                     Effect::Unknown => Some(RepairAt::Linger),
-                    Effect::Applied | Effect::Refused if missed => Some(RepairAt::Authority),
+                    Effect::Applied | Effect::Refused if missed => Some(RepairAt::One),
                     Effect::Applied | Effect::Refused => {
                         let done = self.dropped(Rule::RepairReread) || self.dropped(Rule::CopyTruth);
                         (!done).then_some(RepairAt::Again(truth))
                     }
                 }
             }
-            RepairAt::Again(put) => {
-                let now = read(state);
-                (now != put).then_some(RepairAt::Secondary(now))
-            }
-            RepairAt::Linger => Some(RepairAt::Authority),
+            RepairAt::Again(put) => (read(state, authority) != put).then_some(RepairAt::One),
+            RepairAt::Linger => Some(RepairAt::One),
         };
         state.repairs[place as usize] = next.map(|at| Repair { at, ..repair });
         if next.is_none() {
@@ -192,6 +196,10 @@ impl Protocol {
     #[must_use]
     pub fn repairs_hold(&self, state: &State, home: Option<u8>, revision: Revision) -> bool {
         !self.dropped(Rule::RepairHolds)
-            && state.repairs.iter().flatten().any(|repair| repair.home == home && (home.is_none() || repair.revision != revision))
+            && state
+                .repairs
+                .iter()
+                .flatten()
+                .any(|repair| repair.home == home && (home.is_none() || repair.revision != revision))
     }
 }

@@ -64,6 +64,7 @@ rules! {
     CheckOwned = 5 "check-owned", "The check belongs to the operation.", "an operation ends before its check";
     CopyTruth = 6 "copy-truth", "A repair copies the authority's present value; it never replays an old payload.", "a repair puts the payload of the write that set the mark";
     RepairCas = 6 "compare-and-set", "A repair puts by compare-and-set on what it saw.", "a repair puts whatever is there";
+    RepairOrder = 6 "secondary-first", "A repair reads the secondary before the authority: then compare-and-set holds even against a put that lands after its declared linger.", "a repair reads the authority, then the secondary";
     RepairReread = 6 "read-again", "A repair reads the authority again after its put and loops until that agrees.", "a repair is done with its put";
     RepairLinger = 6 "wait-out-linger", "The reads that clear a mark begin after the linger of what set it.", "a repair starts at once";
     Generations = 6 "generations", "A repair clears only the mark that it began with.", "a repair clears whatever mark is on the row";
@@ -79,6 +80,7 @@ rules! {
     BackfillReread = 9 "read-again", "After its put the backfill reads the source again and loops where it changed.", "a row is done when it was put";
     BackfillReplace = 9 "replace", "The backfill puts different rows and deletes target-only ones too.", "the backfill only inserts what is missing";
     BackfillCas = 9 "compare-and-set", "The backfill puts by compare-and-set on what it saw.", "the backfill puts whatever is there";
+    BackfillOrder = 9 "target-first", "The backfill reads the target before the source: then compare-and-set holds even against a put that lands after its declared linger.", "the backfill reads the source, then the target";
     BackfillLinger = 9 "wait-out-linger", "A put with an unknown outcome keeps the chunk open for its linger.", "after an ambiguous put the backfill reads again at once";
     BackfillResume = 9 "resume-after-linger", "A backfill that was killed is resumed after the linger of what it had under way.", "a killed backfill is resumed at once";
     NewClaim = 10 "new-claim", "Leaving dual-write backwards ends the target's claim: the next way forward starts a new backfill.", "a backfill of the first way forward counts for the second";
@@ -92,6 +94,8 @@ rules! {
     TransactionOpen = 19 "transaction-open", "An operation inside a transaction ends at commit or rollback.", "an operation that was only prepared does not count as begun";
     TransactionMark = 19 "transaction-mark", "Between the commit and its mirror lies a mark.", "a transaction whose mirror never runs leaves no mark";
     RestoredWaits = 21 "restored-waits", "A restored control plane hands out nothing until the known instances have reported; a higher revision wins.", "a restored control plane goes on from its backup";
+    RestoredListed = 21 "every-instance-listed", "A restored control plane hears every instance that runs, also those that its backup does not know: the operator says that there are no others.", "only the instances of the backup are waited for";
+    ReportIsNoAck = 21 "report-is-no-acknowledgement", "What an instance reports to a restored control plane is not acknowledged by that.", "an instance's report counts as its acknowledgement";
     RestoredSuspects = 21 "restored-suspects", "After a restore the migration is suspect.", "what the backup says was shown is believed";
     LinearizableReads = 22 "linearizable-reads", "Reads that decide are linearizable.", "a repair may read the value before the last one, as from a replica";
 }

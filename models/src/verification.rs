@@ -24,7 +24,7 @@ impl Protocol {
     /// What the verification may do next.
     pub fn verification_actions(&self, state: &State, actions: &mut Vec<Action>) {
         let Some(verifying) = state.verification else {
-            if state.left.verifications > 0 && !matches!(state.control.backfill, crossfade_core::BackfillState::NotStarted) {
+            if state.left.verifications > 0 {
                 actions.push(Action::VerifyBegin);
             }
             return;
