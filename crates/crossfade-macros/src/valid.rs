@@ -1,8 +1,8 @@
 //! What it means, or why not: a [`Dao`] is a trait that can be run on both sides.
 
 use crate::parse::{Mark, MirrorWord, Options, Word};
-use proc_macro2::Span;
-use quote::format_ident;
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{format_ident, quote};
 use syn::spanned::Spanned;
 use syn::visit_mut::VisitMut;
 use syn::{
@@ -65,10 +65,18 @@ pub(crate) enum Kind {
 
 /// What decides where an operation goes.
 pub(crate) enum Keys {
-    One { key: Expr, row: Option<Expr> },
+    One { key: Expr, row: Row },
     /// Split by key (R18).
     Each { argument: usize, item: Box<Type>, slice: bool, key: Option<Expr>, row: Option<Expr> },
     Whole,
+}
+
+/// What a write names its row by.
+pub(crate) enum Row {
+    /// Known before; none: the cohort key.
+    Known(Option<Expr>),
+    /// In the authority's answer.
+    ToCome(Expr),
 }
 
 /// How a write reaches the secondary (R17).
@@ -254,7 +262,7 @@ fn method(method: &TraitItemFn, mark: &Mark, item: &ItemTrait, has_rows: bool) -
         Word::Write => Kind::Write { keys: keys(mark, &arguments)?, mirror: mirror(mark, &name, item, has_rows)? },
         Word::Snapshot => match &mark.key {
             Some(key) => Kind::Read {
-                keys: Keys::One { key: key.clone(), row: None },
+                keys: Keys::One { key: key.clone(), row: Row::Known(None) },
                 compare: None,
                 eventual: false,
             },
@@ -467,10 +475,26 @@ fn keys(mark: &Mark, arguments: &[Argument]) -> Result<Keys, Error> {
                 return Err(Error::new(keys.span(), why));
             }
         };
+        if let Some(row) = mark.row.as_ref().filter(|row| is_made(row, arguments)) {
+            return Err(Error::new_spanned(row, "the rows of several keys are known before: write `row = each.id`"));
+        }
         return Ok(Keys::Each { argument: place, item: Box::new(item), slice, key: mark.key.clone(), row: mark.row.clone() });
     }
     match &mark.key {
-        Some(key) => Ok(Keys::One { key: key.clone(), row: mark.row.clone() }),
+        Some(key) => {
+            let row = match &mark.row {
+                Some(row) if is_made(row, arguments) => {
+                    if matches!(mark.mirror, None | Some(MirrorWord::Replay | MirrorWord::Guess)) {
+                        let why = "the authority makes this key, and the other side would make another: write \
+                                   `mirror = value(put)` with a method that takes the answer, or `mirror = snapshot`";
+                        return Err(Error::new_spanned(row, why));
+                    }
+                    Row::ToCome(row.clone())
+                }
+                row => Row::Known(row.clone()),
+            };
+            Ok(Keys::One { key: key.clone(), row })
+        }
         None => {
             let example = arguments.first().map_or_else(|| "user_id".to_owned(), |argument| argument.name.to_string());
             let why = format!(
@@ -480,6 +504,24 @@ fn keys(mark: &Mark, arguments: &[Argument]) -> Result<Keys, Error> {
             Err(Error::new(mark.span, why))
         }
     }
+}
+
+/// The row's key is in the authority's answer.
+fn is_made(row: &Expr, arguments: &[Argument]) -> bool {
+    let answer = format_ident!("answer");
+    says(std::slice::from_ref(row), &answer) && arguments.iter().all(|argument| argument.name != answer)
+}
+
+/// Whether any of these expressions says this name.
+pub(crate) fn says(exprs: &[Expr], name: &Ident) -> bool {
+    fn within(tokens: TokenStream, name: &Ident) -> bool {
+        tokens.into_iter().any(|token| match token {
+            TokenTree::Ident(ident) => ident == *name,
+            TokenTree::Group(group) => within(group.stream(), name),
+            TokenTree::Punct(_) | TokenTree::Literal(_) => false,
+        })
+    }
+    exprs.iter().any(|expr| within(quote!(#expr), name))
 }
 
 fn mirror(mark: &Mark, name: &Ident, item: &ItemTrait, has_rows: bool) -> Result<MirrorKind, Error> {

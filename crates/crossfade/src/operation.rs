@@ -101,6 +101,23 @@ impl Operation {
         key: &(impl Key + ?Sized),
         row: &(impl Key + ?Sized),
     ) -> Result<WriteTicket<'_>, Refused> {
+        self.begin_write_of(key, |bucket| Ok(Rows::One(row_id(key, row, bucket)?))).await
+    }
+
+    /// Begins a write of a row whose key the authority makes (R17): see [`WriteTicket::mirrored_new`].
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was written.
+    pub async fn begin_write_of_new(&self, key: &(impl Key + ?Sized)) -> Result<WriteTicket<'_>, Refused> {
+        self.begin_write_of(key, |bucket| Ok(Rows::ToCome { key: key.with_text(|text| text.into()), bucket })).await
+    }
+
+    #[inline]
+    async fn begin_write_of(
+        &self,
+        key: &(impl Key + ?Sized),
+        rows: impl Fn(Bucket) -> Result<Rows, MissingKey>,
+    ) -> Result<WriteTicket<'_>, Refused> {
         self.stats.count(Counter::Writes);
         let mut waiting = None;
         loop {
@@ -113,7 +130,7 @@ impl Operation {
             let route = decision.stage.write_route();
             let rows = match route.secondary {
                 None => Rows::NotMirrored,
-                Some(_) => Rows::One(row_id(key, row, decision.bucket)?),
+                Some(_) => rows(decision.bucket)?,
             };
             return Ok(WriteTicket::new(self, epoch, route, rows));
         }

@@ -7,7 +7,7 @@ mod type_;
 mod write;
 
 use crate::valid::{Argument, Dao, Form, Keys, Kind, Method, MirrorKind};
-use proc_macro2::{TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
@@ -183,18 +183,6 @@ fn of_each(expr: Option<&Expr>) -> TokenStream {
         Some(place @ (Expr::Field(_) | Expr::Index(_))) => quote_spanned!(place.span()=> &#place),
         Some(value) => quote!(#value),
     }
-}
-
-/// Whether any of these expressions says this name.
-fn says(exprs: &[Expr], name: &Ident) -> bool {
-    fn within(tokens: TokenStream, name: &Ident) -> bool {
-        tokens.into_iter().any(|token| match token {
-            TokenTree::Ident(ident) => ident == *name,
-            TokenTree::Group(group) => within(group.stream(), name),
-            TokenTree::Punct(_) | TokenTree::Literal(_) => false,
-        })
-    }
-    exprs.iter().any(|expr| within(quote!(#expr), name))
 }
 
 /// The parts of an operation over several keys, one after the other: `body` runs `__crossfade_ticket` with the keys of

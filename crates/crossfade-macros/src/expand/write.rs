@@ -1,8 +1,8 @@
 //! Writes: the authority with the caller's own arguments; the secondary, where it is mirrored, with copies, or with
 //! what the authority made (R17).
 
-use super::{begun, borrow, call, carries_state, direct, either, lend, of_each, own, rows, says, split, type_};
-use crate::valid::{Argument, Dao, Form, Keys, Method, MirrorKind};
+use super::{begun, borrow, call, carries_state, direct, either, lend, of_each, own, rows, split, type_};
+use crate::valid::{Argument, Dao, Form, Keys, Method, MirrorKind, Row, says};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
@@ -11,11 +11,11 @@ use syn::{Expr, Index};
 pub(crate) fn expand(dao: &Dao, method: &Method, keys: &Keys, mirror: &MirrorKind) -> TokenStream {
     let field = type_::field(method);
     match keys {
-        Keys::One { key, row } => {
-            let body = body(dao, method, mirror, row.as_ref().unwrap_or(key));
+        Keys::One { key, row: Row::Known(row) } => {
+            let body = body(dao, method, mirror, row.as_ref().unwrap_or(key), None);
             let named = key.span();
             let key = borrow(key);
-            // One decision, one reading of what the user named: the row is the key unless it says otherwise.
+            // One reading of what the user named: the row is the key unless it says otherwise.
             let row = row.as_ref().map_or_else(|| quote_spanned!(named=> __crossfade_key), borrow);
             let row_type = rows::id_type(dao).map(|ty| quote!(: &#ty));
             let ticket = begun(dao, &quote!(self.#field.begin_write(__crossfade_key, __crossfade_row).await));
@@ -28,9 +28,15 @@ pub(crate) fn expand(dao: &Dao, method: &Method, keys: &Keys, mirror: &MirrorKin
                 #body
             }
         }
+        Keys::One { key, row: Row::ToCome(row) } => {
+            let body = body(dao, method, mirror, row, Some(row));
+            let key = borrow(key);
+            let ticket = begun(dao, &quote!(self.#field.begin_write_of_new(#key).await));
+            quote!(let __crossfade_ticket = #ticket; #body)
+        }
         Keys::Whole => {
             let ticket = begun(dao, &quote!(self.#field.begin_whole_write().await));
-            let body = replayed(dao, method, mirror);
+            let body = replayed(dao, method, mirror, None);
             quote!(let __crossfade_ticket = #ticket; #body)
         }
         Keys::Each { argument, key, row, .. } => {
@@ -43,17 +49,29 @@ pub(crate) fn expand(dao: &Dao, method: &Method, keys: &Keys, mirror: &MirrorKin
                     |each| (#key, #row),
                 )).await
             };
-            let body = replayed(dao, method, mirror);
+            let body = replayed(dao, method, mirror, None);
             split(method, keys, &quote!(::core::result::Result::map_err(#begin, #refused)), &body)
         }
     }
 }
 
-/// From `__crossfade_ticket` to the answer.
-fn body(dao: &Dao, method: &Method, mirror: &MirrorKind, row: &Expr) -> TokenStream {
+/// From `__crossfade_ticket` to the answer. `made`: where the answer has the key that the authority made.
+fn body(dao: &Dao, method: &Method, mirror: &MirrorKind, row: &Expr, made: Option<&Expr>) -> TokenStream {
     match mirror {
-        MirrorKind::Snapshot => copied(dao, method, row),
-        MirrorKind::Replay | MirrorKind::Guess | MirrorKind::Value { .. } => replayed(dao, method, mirror),
+        MirrorKind::Snapshot => copied(dao, method, row, made),
+        MirrorKind::Replay | MirrorKind::Guess | MirrorKind::Value { .. } => replayed(dao, method, mirror, made),
+    }
+}
+
+/// The row that the authority has named in its answer.
+fn naming(dao: &Dao, made: &Expr) -> TokenStream {
+    let row_type = rows::id_type(dao).map(|ty| quote!(: &#ty));
+    let row = borrow(made);
+    quote! {
+        |answer| {
+            let __crossfade_row #row_type = #row;
+            ::crossfade::key::text(__crossfade_row)
+        }
     }
 }
 
@@ -80,7 +98,7 @@ fn answer(dao: &Dao, method: &Method) -> TokenStream {
 }
 
 /// The secondary's call carries the caller's arguments, or what is made of the authority's answer.
-fn replayed(dao: &Dao, method: &Method, mirror: &MirrorKind) -> TokenStream {
+fn replayed(dao: &Dao, method: &Method, mirror: &MirrorKind, made: Option<&Expr>) -> TokenStream {
     let (single, answer, effect, kind) = (single(dao, method), answer(dao, method), effect(dao), carries_state(mirror));
     let (wanted, callee, arguments): (Vec<&Argument>, _, Vec<TokenStream>) = match mirror {
         MirrorKind::Value { method: callee, arguments } => {
@@ -121,6 +139,24 @@ fn replayed(dao: &Dao, method: &Method, mirror: &MirrorKind) -> TokenStream {
         let call = call(dao, side, &quote!(#field), callee, &arguments);
         quote!(::core::result::Result::map(#call.await, ::core::mem::drop))
     });
+    let again = quote! {
+        move |__crossfade_answer, __crossfade_side| {
+            #keep
+            async move {
+                let _ = &__crossfade_owned;
+                #(#lent)*
+                #show
+                #again
+            }
+        }
+    };
+    let mirrored = match made {
+        None => quote!(mirrored(#kind, #effect, async { #answer }, #again)),
+        Some(made) => {
+            let naming = naming(dao, made);
+            quote!(mirrored_new(#kind, #effect, async { #answer }, #naming, #effect, #again))
+        }
+    };
     quote! {
         if !__crossfade_ticket.is_mirrored() {
             #single
@@ -129,53 +165,52 @@ fn replayed(dao: &Dao, method: &Method, mirror: &MirrorKind) -> TokenStream {
             let __crossfade_owned = (#(#owned,)*);
             let __crossfade_source = ::core::clone::Clone::clone(&self.__crossfade_source);
             let __crossfade_target = ::core::clone::Clone::clone(&self.__crossfade_target);
-            __crossfade_ticket
-                .mirrored(#kind, #effect, async { #answer }, move |__crossfade_answer, __crossfade_side| {
-                    #keep
-                    async move {
-                        let _ = &__crossfade_owned;
-                        #(#lent)*
-                        #show
-                        #again
-                    }
-                })
-                .await
+            __crossfade_ticket.#mirrored.await
         }
     }
 }
 
 /// The secondary gets the row that the authority now has.
-fn copied(dao: &Dao, method: &Method, row: &Expr) -> TokenStream {
-    let (single, answer, effect, row) = (single(dao, method), answer(dao, method), effect(dao), borrow(row));
-    let id = rows::own_id(dao, &row);
+fn copied(dao: &Dao, method: &Method, row: &Expr, made: Option<&Expr>) -> TokenStream {
+    let (single, answer, effect, borrowed) = (single(dao, method), answer(dao, method), effect(dao), borrow(row));
+    let id = rows::own_id(dao, &borrowed);
+    let id = quote!(let __crossfade_id = #id;);
+    let (before, after) = if made.is_some() { (None, Some(id)) } else { (Some(id), None) };
+    let copy = quote!(::crossfade::__private::copy_effect);
+    let again = quote! {
+        move |answer, _| {
+            let _ = answer;
+            #after
+            async move {
+                ::core::result::Result::map(
+                    ::crossfade::repair::reconcile(
+                        &__crossfade_rows,
+                        __crossfade_authority,
+                        &__crossfade_id,
+                        __crossfade_timeout,
+                    )
+                    .await,
+                    ::core::mem::drop,
+                )
+            }
+        }
+    };
+    let mirrored = match made {
+        None => quote!(mirrored_by(::crossfade::Mirror::State, #effect, async { #answer }, #copy, #again)),
+        Some(made) => {
+            let naming = naming(dao, made);
+            quote!(mirrored_new(::crossfade::Mirror::State, #effect, async { #answer }, #naming, #copy, #again))
+        }
+    };
     quote! {
         if !__crossfade_ticket.is_mirrored() {
             #single
         } else {
             let __crossfade_authority = __crossfade_ticket.authority();
             let __crossfade_timeout = __crossfade_ticket.secondary_timeout();
-            let __crossfade_id = #id;
+            #before
             let __crossfade_rows = self.rows();
-            __crossfade_ticket
-                .mirrored_by(
-                    ::crossfade::Mirror::State,
-                    #effect,
-                    async { #answer },
-                    ::crossfade::__private::copy_effect,
-                    move |_, _| async move {
-                        ::core::result::Result::map(
-                            ::crossfade::repair::reconcile(
-                                &__crossfade_rows,
-                                __crossfade_authority,
-                                &__crossfade_id,
-                                __crossfade_timeout,
-                            )
-                            .await,
-                            ::core::mem::drop,
-                        )
-                    },
-                )
-                .await
+            __crossfade_ticket.#mirrored.await
         }
     }
 }

@@ -8,10 +8,11 @@ pub(crate) use order::RowOrder;
 pub use prepared::Prepared;
 
 use crate::epoch::Epoch;
+use crate::key::Key;
 use crate::marks::RowId;
 use crate::observe::{Counter, timed_now};
 use crate::operation::Operation;
-use crossfade_core::{Effect, Side, WriteRoute};
+use crossfade_core::{Bucket, Effect, Side, WriteRoute};
 use settle::{Ending, Mirroring};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -34,6 +35,8 @@ pub(crate) enum Rows {
     NotMirrored,
     One(Arc<RowId>),
     Many(Vec<Arc<RowId>>),
+    /// The authority makes the row's key (R17): it is known from its answer.
+    ToCome { key: Box<str>, bucket: Bucket },
     /// A write that cannot be split by key names no rows (R18).
     Unknown,
 }
@@ -43,7 +46,7 @@ impl Rows {
         match self {
             Rows::One(id) => std::slice::from_ref(id),
             Rows::Many(ids) => ids,
-            Rows::NotMirrored | Rows::Unknown => &[],
+            Rows::NotMirrored | Rows::ToCome { .. } | Rows::Unknown => &[],
         }
     }
 }
@@ -161,18 +164,60 @@ impl<'a> WriteTicket<'a> {
         M: 'static,
         S: Future<Output = Result<(), M>> + Send + 'static,
     {
+        self.both(kind, effect_of, call, |_, _| {}, mirror_effect_of, mirror).await
+    }
+
+    /// As [`WriteTicket::mirrored_by`], for a ticket of [`Operation::begin_write_of_new`]: `row` finds the row's key in
+    /// the authority's answer. Should the answer never come, nobody knows the row, and everything is suspect until a
+    /// verification passes: a key made by the caller is worth having.
+    ///
+    /// # Errors
+    /// The authority's own (P1).
+    pub async fn mirrored_new<T, E, R, M, S>(
+        self,
+        kind: Mirror,
+        effect_of: fn(&E) -> Effect,
+        call: impl Future<Output = Result<T, E>>,
+        row: impl FnOnce(&T) -> R,
+        mirror_effect_of: fn(&M) -> Effect,
+        mirror: impl FnOnce(&T, Side) -> S,
+    ) -> Result<T, E>
+    where
+        R: Key,
+        M: 'static,
+        S: Future<Output = Result<(), M>> + Send + 'static,
+    {
+        let name = |value: &T, writing: &mut Mirroring| writing.name(&row(value));
+        self.both(kind, effect_of, call, name, mirror_effect_of, mirror).await
+    }
+
+    async fn both<T, E, M, S>(
+        self,
+        kind: Mirror,
+        effect_of: fn(&E) -> Effect,
+        call: impl Future<Output = Result<T, E>>,
+        name: impl FnOnce(&T, &mut Mirroring),
+        mirror_effect_of: fn(&M) -> Effect,
+        mirror: impl FnOnce(&T, Side) -> S,
+    ) -> Result<T, E>
+    where
+        M: 'static,
+        S: Future<Output = Result<(), M>> + Send + 'static,
+    {
         let WriteTicket { operation, epoch, route, rows } = self;
-        let Some(secondary) = route.secondary else {
-            return self_single(operation, epoch, route, effect_of, call).await;
-        };
-        let writing = Mirroring::begin(operation, epoch, rows, route.authority);
+        let Some(secondary) = route.secondary else { return self_single(operation, epoch, route, effect_of, call).await };
+        let mut writing = Mirroring::begin(operation, epoch, rows, route.authority);
         let began = Instant::now();
         let answer = call.await;
         operation.stats.latency(route.authority, began.elapsed());
         match &answer {
             Ok(value) => {
                 // Making the call is user code too: a panic there must not reach the caller, whose write was accepted.
-                match std::panic::catch_unwind(AssertUnwindSafe(|| mirror(value, secondary))) {
+                let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                    name(value, &mut writing);
+                    mirror(value, secondary)
+                }));
+                match made {
                     Ok(call) => writing.mirror(kind, mirror_effect_of, call).await,
                     Err(_panic) => writing.not_begun(),
                 }

@@ -3,11 +3,13 @@
 use super::order::{Order, QueueFull, Turn, Writing};
 use super::{Mirror, Rows};
 use crate::epoch::Epoch;
+use crate::key::Key;
+use crate::marks::RowId;
 use crate::migration::Inner;
 use crate::observe::{Counter, OperationStats};
 use crate::operation::{Operation, sampled};
 use crate::secondary::{Outcome, Permit, guarded};
-use crossfade_core::{Checks, Effect, MarkReason, Side};
+use crossfade_core::{Checks, CohortKey, Effect, MarkReason, Side};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -77,6 +79,16 @@ pub(crate) struct Mirroring {
     first: Option<Writing>,
     /// What to remember if it is dropped now.
     if_dropped: Option<MarkReason>,
+    named: Named,
+}
+
+/// When the row of a write was known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Before,
+    /// The authority made its key (R17). A write of the new row by somebody who read it meanwhile was not kept in
+    /// order with this one: it is always checked (R5).
+    After,
 }
 
 impl Mirroring {
@@ -94,6 +106,7 @@ impl Mirroring {
             writing,
             first,
             if_dropped: Some(MarkReason::AuthorityUnknown),
+            named: Named::Before,
             inner,
         }
     }
@@ -101,12 +114,25 @@ impl Mirroring {
     fn mark(&self, reason: MarkReason) {
         self.stats.count(Counter::Marked);
         let linger = self.epoch.as_ref().map(|epoch| epoch.plan.options().linger).unwrap_or_default();
-        if matches!(self.rows, Rows::Unknown) {
+        if matches!(self.rows, Rows::Unknown | Rows::ToCome { .. }) {
             self.inner.marks.suspect_everything();
         }
         for id in self.rows.ids() {
             self.inner.marks.set(id, reason, linger);
         }
+    }
+
+    /// The authority has made the row's key.
+    pub(crate) fn name(&mut self, row: &(impl Key + ?Sized)) {
+        let Rows::ToCome { key, bucket } = &self.rows else { return };
+        let Some(row) = row.with_text(|text| CohortKey::new(text).ok().map(|_| Box::<str>::from(text))) else {
+            // Without a name only a verification finds it again.
+            self.inner.marks.suspect_everything();
+            return;
+        };
+        self.first = Some(self.inner.order.begin(xxhash_rust::xxh3::xxh3_64(row.as_bytes())));
+        self.rows = Rows::One(Arc::new(RowId { row, key: key.clone(), bucket: *bucket }));
+        self.named = Named::After;
     }
 
     /// The authority answered with an error.
@@ -244,7 +270,7 @@ impl Secondary {
             Checks::Full => true,
             Checks::Sample(share) => sampled(share),
         };
-        if self.mirroring.if_dropped.is_none() && check {
+        if self.mirroring.if_dropped.is_none() && (check || self.mirroring.named == Named::After) {
             self.check(options.secondary_timeout).await;
         }
     }

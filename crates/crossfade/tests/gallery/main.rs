@@ -10,3 +10,4 @@ mod generic;
 mod lists;
 mod sessions;
 mod stages;
+mod tickets;
