@@ -11,10 +11,14 @@
 //! | what heartbeats say | [`observatory`] |
 //! | where a migration stands, for people | [`status`] |
 //! | tokens and roles | [`access`] |
+//! | the HTTP surface | [`http`] |
+//! | a whole server | [`serve`] |
 
 pub mod access;
+pub mod http;
 pub mod law;
 pub mod log;
 pub mod observatory;
 pub mod plane;
+pub mod serve;
 pub mod status;

@@ -90,28 +90,29 @@ impl Observatory {
         first
     }
 
-    /// A heartbeat. What was seen is counted once per sequence number. Returns as [`Observatory::heard`].
+    /// A heartbeat of an instance that was heard of before; what was seen is counted once per sequence number.
+    /// `false` when it was not heard of in this life: the log has to be asked whether it is known.
+    #[must_use]
     pub fn heartbeat(
         &self,
         migration: &str,
         instance: &str,
         sequence: u64,
         seen: &Observations,
-        progress: Option<Progress>,
+        progress: Option<&Progress>,
     ) -> bool {
         let mut places = self.places();
-        let place = places.entry(migration.to_owned()).or_default();
-        let heard = place.instance(instance);
-        let first = heard.last.is_none();
+        let Some(place) = places.get_mut(migration) else { return false };
+        let Some(heard) = place.instances.get_mut(instance) else { return false };
         heard.last = Some(Instant::now());
         if progress.is_some() {
-            heard.progress = progress;
+            heard.progress = progress.cloned();
         }
         if sequence > heard.sequence {
             heard.sequence = sequence;
             place.observe(seen);
         }
-        first
+        true
     }
 
     /// What an instance saw, outside a heartbeat: at its end.

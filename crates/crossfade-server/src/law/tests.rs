@@ -625,11 +625,11 @@ proptest! {
                     let marks = row.map(|row| mark(&row.to_string(), &format!("user-{row}"))).unwrap_or_default();
                     let ack = Acknowledgement { revision: world.here().revision.into(), marks };
                     let decision = world.here().acknowledge(&name(who), &ack);
-                    drop(world.ask(decision));
+                    let _ = world.ask(decision);
                 }
                 Act::Leave(who) => {
                     let decision = world.here().leave(&name(who), &Departure::default());
-                    drop(world.ask(decision));
+                    let _ = world.ask(decision);
                 }
                 Act::Silent(who) => {
                     if !world.presence.silent.remove(&name(who)) {
@@ -638,13 +638,15 @@ proptest! {
                 }
                 Act::Evict => {
                     let decision = world.here().evict(&[], &world.presence);
-                    drop(world.ask(decision));
+                    let _ = world.ask(decision);
                 }
                 Act::Ramp(stage, share) => {
                     let percent = Share::from_buckets(share).unwrap().percent().to_string();
-                    drop(world.ramp(Stage::ALL[stage], &percent));
+                    let _ = world.ramp(Stage::ALL[stage], &percent);
                 }
-                Act::Rollback(force) => drop(world.rollback(force)),
+                Act::Rollback(force) => {
+                    let _ = world.rollback(force);
+                }
                 Act::Begin(who) => {
                     let (events, _) = world.here().begin_run(&world.state, &name(who), &world.presence);
                     world.note(events);
@@ -652,14 +654,14 @@ proptest! {
                 Act::End(who, outcome) => {
                     let end = RunEnd { outcome, marks: MarkChange::default(), progress: None };
                     let decision = world.here().end_run_with(&name(who), &end);
-                    drop(world.ask(decision));
+                    let _ = world.ask(decision);
                 }
                 Act::Clear(who) => {
                     let cleared = world.here().marks.keys().filter(|key| key.instance == name(who)).map(|key| MarkRef {
                         instance: None, table: key.table.clone(), row: key.row.clone(), generation: 9,
                     }).collect();
                     let decision = world.here().report_marks(&name(who), &MarkChange { cleared, ..MarkChange::default() });
-                    drop(world.ask(decision));
+                    let _ = world.ask(decision);
                 }
                 Act::Time(late) => drop(world.go_on(if late { LATE } else { SOON })),
                 Act::Restart(restored) => world.note(vec![Event::Started { restored }]),

@@ -1,0 +1,6 @@
+//! The control plane as others meet it: over HTTP, and killed at any moment.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod crash;
+mod support;
+mod surface;
