@@ -66,8 +66,8 @@ const ATTEMPTS: u32 = 16;
 
 /// Copies the authority's present value of one row to the other side (R6).
 ///
-/// Reads the authority, then the secondary; where they differ, puts the authority's value by compare-and-set on what
-/// it saw, reads the authority again, and ends only when that agrees. Not cancel safe in one respect: a dropped put may
+/// Reads the secondary, then the authority; where they differ, puts the authority's value by compare-and-set on what
+/// it saw, reads both again, and ends only when they agree. Not cancel safe in one respect: a dropped put may
 /// still land, so that the caller keeps the row marked for its linger.
 ///
 /// # Errors
@@ -81,8 +81,9 @@ pub async fn reconcile<P: RowPair>(
     let secondary = authority.other();
     let mut done = Repaired::Unchanged;
     for _ in 0..ATTEMPTS {
-        let truth = snapshot(pair, authority, id, timeout).await?;
+        // The secondary first: then a put that lands late finds another copy than the one it was made from.
         let copy = snapshot(pair, secondary, id, timeout).await?;
+        let truth = snapshot(pair, authority, id, timeout).await?;
         if truth == copy {
             return Ok(done);
         }
