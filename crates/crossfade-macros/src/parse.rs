@@ -83,8 +83,8 @@ impl Word {
     /// What may stand between its brackets.
     const fn takes(self) -> &'static [&'static str] {
         match self {
-            Word::Read => &["key", "keys", "whole", "compare", "eventual"],
-            Word::Write => &["key", "keys", "whole", "row", "mirror"],
+            Word::Read => &["key", "keys", "aligned", "whole", "compare", "eventual"],
+            Word::Write => &["key", "keys", "aligned", "whole", "row", "mirror"],
             Word::Snapshot => &["key"],
             Word::Scan => &["key", "row"],
             Word::Restore | Word::SourceOnly | Word::TargetOnly => &[],
@@ -109,6 +109,7 @@ pub(crate) struct Mark {
     pub(crate) keys: Option<Ident>,
     pub(crate) row: Option<Expr>,
     pub(crate) whole: Option<Span>,
+    pub(crate) aligned: Option<Span>,
     pub(crate) compare: Option<Expr>,
     pub(crate) eventual: Option<Span>,
     pub(crate) mirror: Option<MirrorWord>,
@@ -125,6 +126,7 @@ impl Mark {
             keys: None,
             row: None,
             whole: None,
+            aligned: None,
             compare: None,
             eventual: None,
             mirror: None,
@@ -145,11 +147,12 @@ impl Mark {
             if !self.word.takes().contains(&text.as_str()) {
                 return Err(Error::new(span, self.unknown(&text)));
             }
-            if !matches!(text.as_str(), "whole" | "eventual") && !input.peek(Token![=]) {
+            if !matches!(text.as_str(), "whole" | "eventual" | "aligned") && !input.peek(Token![=]) {
                 return Err(Error::new(span, format!("`{text}` needs a value: write `{text} = …`")));
             }
             match text.as_str() {
                 "whole" => once(&word, &mut self.whole, span)?,
+                "aligned" => once(&word, &mut self.aligned, span)?,
                 "eventual" => once(&word, &mut self.eventual, span)?,
                 "key" => once(&word, &mut self.key, value(input)?)?,
                 "keys" => {

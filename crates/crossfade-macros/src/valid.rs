@@ -67,7 +67,7 @@ pub(crate) enum Kind {
 pub(crate) enum Keys {
     One { key: Expr, row: Row },
     /// Split by key (R18).
-    Each { argument: usize, item: Box<Type>, slice: bool, key: Option<Expr>, row: Option<Expr> },
+    Each { argument: usize, item: Box<Type>, slice: bool, key: Option<Expr>, row: Option<Expr>, aligned: bool },
     Whole,
 }
 
@@ -451,6 +451,10 @@ fn find_reference(ty: &Type) -> Option<Type> {
 
 fn keys(mark: &Mark, arguments: &[Argument]) -> Result<Keys, Error> {
     let name = mark.word.name();
+    if let (Some(aligned), None) = (mark.aligned, &mark.keys) {
+        let why = "`aligned` says that the answer has one value for each of several keys, in their order: write `keys = …` too";
+        return Err(Error::new(aligned, why));
+    }
     if let Some(whole) = mark.whole {
         if mark.key.is_some() || mark.row.is_some() || mark.keys.is_some() {
             let why = "`whole` says that no key can split it: leave out either `whole` or the keys";
@@ -478,7 +482,7 @@ fn keys(mark: &Mark, arguments: &[Argument]) -> Result<Keys, Error> {
         if let Some(row) = mark.row.as_ref().filter(|row| is_made(row, arguments)) {
             return Err(Error::new_spanned(row, "the rows of several keys are known before: write `row = each.id`"));
         }
-        return Ok(Keys::Each { argument: place, item: Box::new(item), slice, key: mark.key.clone(), row: mark.row.clone() });
+        return Ok(Keys::Each { argument: place, item: Box::new(item), slice, key: mark.key.clone(), row: mark.row.clone(), aligned: mark.aligned.is_some() });
     }
     match &mark.key {
         Some(key) => {

@@ -73,6 +73,53 @@ pub trait Merge: Sized {
     fn merge(&mut self, other: Self);
 }
 
+/// The answers of a split operation so far.
+pub struct Merged<T>(Option<T>);
+
+impl<T: Merge> Merged<T> {
+    /// None yet.
+    #[expect(clippy::new_without_default, reason = "generated code calls it by name")]
+    pub fn new() -> Merged<T> {
+        Merged(None)
+    }
+
+    /// The answer for the keys at these places.
+    pub fn add(&mut self, _places: &[usize], answer: T) {
+        match &mut self.0 {
+            Some(all) => all.merge(answer),
+            None => self.0 = Some(answer),
+        }
+    }
+
+    /// The answer for all keys.
+    pub fn done(self) -> T {
+        self.0.unwrap_or_else(T::nothing)
+    }
+}
+
+/// The answers of a split operation that has one value for each key, in the order of the keys.
+pub struct Aligned<T>(Vec<(usize, T)>);
+
+impl<T> Aligned<T> {
+    /// None yet.
+    #[expect(clippy::new_without_default, reason = "generated code calls it by name")]
+    pub fn new() -> Aligned<T> {
+        Aligned(Vec::new())
+    }
+
+    /// The values for the keys at these places. What a side answers beyond them goes to the end.
+    pub fn add(&mut self, places: &[usize], answer: Vec<T>) {
+        let places = places.iter().copied().chain(std::iter::repeat(usize::MAX));
+        self.0.extend(places.zip(answer));
+    }
+
+    /// The values for all keys.
+    pub fn done(mut self) -> Vec<T> {
+        self.0.sort_by_key(|(place, _)| *place);
+        self.0.into_iter().map(|(_, value)| value).collect()
+    }
+}
+
 impl Merge for () {
     fn nothing() -> Self {}
     fn merge(&mut self, (): ()) {}

@@ -188,7 +188,7 @@ fn of_each(expr: Option<&Expr>) -> TokenStream {
 /// The parts of an operation over several keys, one after the other: `body` runs `__crossfade_ticket` with the keys of
 /// its part. The usual case, where all keys go the same way, passes every argument straight through.
 fn split(method: &Method, keys: &Keys, parts: &TokenStream, body: &TokenStream) -> TokenStream {
-    let Keys::Each { argument, item, slice, .. } = keys else { return TokenStream::new() };
+    let Keys::Each { argument, item, slice, aligned, .. } = keys else { return TokenStream::new() };
     let Some(named) = method.arguments.get(*argument) else { return TokenStream::new() };
     let name = &named.name;
     let others = method.arguments.iter().enumerate().filter(|(place, _)| place != argument).filter_map(|(_, other)| {
@@ -204,6 +204,11 @@ fn split(method: &Method, keys: &Keys, parts: &TokenStream, body: &TokenStream) 
             |__crossfade_place| ::core::clone::Clone::clone(&#name[*__crossfade_place]),
         ))
     };
+    let merging = if *aligned {
+        quote!(::crossfade::__private::Aligned::new())
+    } else {
+        quote!(::crossfade::__private::Merged::new())
+    };
     let lend = slice.then(|| quote!(let #name: &[#item] = &#name;));
     quote! {
         let mut __crossfade_parts = match #parts {
@@ -216,7 +221,7 @@ fn split(method: &Method, keys: &Keys, parts: &TokenStream, body: &TokenStream) 
                 return #body;
             }
         }
-        let mut __crossfade_merged = ::core::option::Option::None;
+        let mut __crossfade_merging = #merging;
         for __crossfade_part in __crossfade_parts {
             let __crossfade_answer = {
                 let #name = #subset;
@@ -225,23 +230,16 @@ fn split(method: &Method, keys: &Keys, parts: &TokenStream, body: &TokenStream) 
                 let __crossfade_ticket = __crossfade_part.ticket;
                 #body
             };
-            __crossfade_merged = match (__crossfade_merged, __crossfade_answer) {
-                (_, ::core::result::Result::Err(__crossfade_error)) => {
+            match __crossfade_answer {
+                ::core::result::Result::Ok(__crossfade_answer) => {
+                    __crossfade_merging.add(&__crossfade_part.places, __crossfade_answer);
+                }
+                ::core::result::Result::Err(__crossfade_error) => {
                     return ::core::result::Result::Err(__crossfade_error);
                 }
-                (::core::option::Option::None, ::core::result::Result::Ok(__crossfade_answer)) => {
-                    ::core::option::Option::Some(__crossfade_answer)
-                }
-                (::core::option::Option::Some(mut __crossfade_all), ::core::result::Result::Ok(__crossfade_answer)) => {
-                    ::crossfade::__private::Merge::merge(&mut __crossfade_all, __crossfade_answer);
-                    ::core::option::Option::Some(__crossfade_all)
-                }
-            };
+            }
         }
-        ::core::result::Result::Ok(match __crossfade_merged {
-            ::core::option::Option::Some(__crossfade_all) => __crossfade_all,
-            ::core::option::Option::None => ::crossfade::__private::Merge::nothing(),
-        })
+        ::core::result::Result::Ok(__crossfade_merging.done())
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) trait Lists {
     async fn of_owners(&self, owners: &[String]) -> Result<Vec<Item>, ListError>;
     #[read(keys = owners)]
     async fn counts(&self, owners: Vec<String>, at_most: usize) -> Result<BTreeMap<String, usize>, ListError>;
+    #[read(keys = owners, aligned)]
+    async fn first_of_each(&self, owners: &[String]) -> Result<Vec<Option<u64>>, ListError>;
     #[cfg(test)]
     #[read(keys = owners, eventual)]
     async fn count(&self, owners: &[String]) -> Result<u64, ListError>;
@@ -53,6 +55,11 @@ impl Lists for Memory {
         let count = |owner: &String| rows.values().filter(|item| item.owner == *owner).take(at_most).count();
         Ok(owners.into_iter().map(|owner| (owner.clone(), count(&owner))).collect())
     }
+    async fn first_of_each(&self, owners: &[String]) -> Result<Vec<Option<u64>>, ListError> {
+        let rows = self.0.lock().unwrap();
+        let first = |owner: &String| rows.values().find(|item| item.owner == *owner).map(|item| item.id);
+        Ok(owners.iter().map(first).collect())
+    }
     async fn count(&self, owners: &[String]) -> Result<u64, ListError> {
         Ok(self.of_owners(owners).await?.len() as u64)
     }
@@ -77,6 +84,11 @@ async fn lists_pass_through_every_stage() {
         assert_eq!(seen, wanted, "at {position}");
         assert_eq!(dao.counts(owners.clone(), 5).await.unwrap(), owners.iter().map(|owner| (owner.clone(), 1)).collect());
         assert_eq!(dao.count(&owners).await.unwrap(), 20);
+        let mut each: Vec<String> = owners.iter().rev().cloned().collect();
+        each.insert(7, "nobody".to_owned());
+        let firsts: Vec<Option<u64>> =
+            each.iter().map(|owner| wanted.iter().find(|item| item.owner == *owner).map(|item| item.id)).collect();
+        assert_eq!(dao.first_of_each(&each).await.unwrap(), firsts, "at {position}");
         for item in &wanted {
             let stage = migration.stage_of(&item.owner).unwrap();
             assert_eq!(source.0.lock().unwrap().contains_key(&item.id), stage != Stage::Complete, "{stage}");

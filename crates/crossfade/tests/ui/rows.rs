@@ -65,6 +65,14 @@ trait Mirrors {
     async fn no_method(&self, id: u8) -> Result<(), Refused>;
     #[write(key = id, mirror = value(set))]
     async fn too_few(&self, id: u8) -> Result<u8, Refused>;
+    #[write(key = id, row = answer)]
+    async fn replayed_key(&self, id: u8) -> Result<u8, Refused>;
+    #[write(keys = ids, row = answer)]
+    async fn made_keys(&self, ids: &[u8]) -> Result<u8, Refused>;
+    #[read(keys = ids, aligned, whole)]
+    async fn both(&self, ids: &[u8]) -> Result<Vec<u8>, Refused>;
+    #[read(key = id, aligned)]
+    async fn one_key(&self, id: u8) -> Result<Vec<u8>, Refused>;
     #[write(key = id)]
     async fn set(&self, id: u8, value: u8) -> Result<(), Refused>;
 }
