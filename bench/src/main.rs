@@ -1,0 +1,27 @@
+//! Measurements of crossfade beside its peers: `cargo run --release -p crossfade-bench -- overhead --json`.
+//!
+//! What each run measures, how, and what came out: `docs/reference/benchmarks.md`.
+
+mod measure;
+mod overhead;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "crossfade-bench", about = "Measures crossfade beside its peers, one run each")]
+struct Arguments {
+    #[command(subcommand)]
+    run: Run,
+}
+
+#[derive(Debug, Subcommand)]
+enum Run {
+    /// CPU and allocations per operation, above calling the DAO directly.
+    Overhead(overhead::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().run {
+        Run::Overhead(arguments) => overhead::run(&arguments),
+    }
+}

@@ -1,0 +1,50 @@
+//! The decision that every operation takes once.
+
+use super::dao::user_of;
+use super::subjects::migration;
+use crate::measure::{cpu_ns, median, used};
+use crossfade::Stage;
+use serde::Serialize;
+use std::hint::black_box;
+use tokio::runtime::Runtime;
+
+/// What deciding costs, ns of CPU.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Decision {
+    /// As a read takes it: counted, under a plan that is held, with its route; by an integer key.
+    pub(crate) ns: f64,
+    /// The same, by a text key of 14 bytes.
+    pub(crate) text_key_ns: f64,
+    /// The stage of an integer key alone, nothing held and nothing counted.
+    pub(crate) stage_of_ns: f64,
+}
+
+const KEYS: u64 = 1_024;
+const TURNS: u64 = 100;
+
+/// Measures decisions in the middle of a ramp.
+pub(crate) fn measure(runtime: &Runtime, rounds: u32) -> anyhow::Result<Decision> {
+    let migration = runtime.block_on(migration(Stage::Off))?;
+    let operation = migration.operation("decision");
+    let numbers: Vec<u64> = (0..KEYS).map(user_of).collect();
+    let texts: Vec<String> = numbers.iter().map(|user| format!("user-{user:09}")).collect();
+    let per_key = |work: &dyn Fn()| {
+        let began = cpu_ns();
+        for _ in 0..TURNS {
+            work();
+        }
+        (cpu_ns() - began) / (KEYS * TURNS) as f64
+    };
+    let mut seen = [Vec::new(), Vec::new(), Vec::new()];
+    for _ in 0..=rounds {
+        let nothing = per_key(&|| numbers.iter().for_each(|key| used(key)));
+        let of_number = per_key(&|| numbers.iter().for_each(|key| used(operation.begin_read(black_box(key)))));
+        let of_text = per_key(&|| texts.iter().for_each(|key| used(operation.begin_read(black_box(key.as_str())))));
+        let stage_of = per_key(&|| numbers.iter().for_each(|key| used(migration.stage_of(black_box(key)))));
+        for (seen, took) in seen.iter_mut().zip([of_number, of_text, stage_of]) {
+            seen.push(took - nothing);
+        }
+    }
+    let [ns, text_key_ns, stage_of_ns] = seen.map(median);
+    Ok(Decision { ns, text_key_ns, stage_of_ns })
+}
