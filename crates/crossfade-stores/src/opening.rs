@@ -19,7 +19,12 @@ pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
         StoreKind::Sqlite => Ok(Arc::new(crate::sqlite::Sqlite::open(url)?)),
         #[cfg(feature = "dynamodb")]
         StoreKind::Dynamodb => Ok(Arc::new(crate::dynamodb::Dynamodb::open(url).await?)),
-        // Reached by the engines whose feature is off.
+        #[cfg(feature = "mysql")]
+        StoreKind::Mysql => Ok(Arc::new(crate::mysql::Mysql::open(url)?)),
+        #[cfg(feature = "redis")]
+        StoreKind::Redis => Ok(Arc::new(crate::redis::Redis::open(url)?)),
+        // The engines whose feature is off.
+        #[cfg(not(all(feature = "postgres", feature = "sqlite", feature = "dynamodb", feature = "mysql", feature = "redis")))]
         other => Err(StoreError::new(
             crate::port::ErrorKind::Config,
             format!("this build has no {other} store: build with the feature `{other}`"),

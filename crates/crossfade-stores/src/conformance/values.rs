@@ -66,7 +66,10 @@ pub(super) async fn composite_keys_of_each_kind(lab: &dyn Lab) {
 
 pub(super) async fn a_missing_table_is_named(lab: &dyn Lab) {
     let name = TableName::new("no_such_table_here");
-    if let Err(e) = lab.store().describe(&name).await {
+    // A store without tables has nothing to describe.
+    if let Err(e) = lab.store().describe(&name).await
+        && e.kind() != ErrorKind::Unsupported
+    {
         assert_eq!(e.kind(), ErrorKind::NoSuchTable, "{e:?}");
         assert!(e.to_string().contains("no_such_table_here"), "the table is named: {e}");
     }
