@@ -50,9 +50,8 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream, Error> {
     let generics = bounded(item, &parts, &parse_quote!(::crossfade::ParseKey));
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     let count = parts.len();
-    let split = (count > 1).then(|| {
-        quote!(let mut __crossfade_parts = __crossfade_text.splitn(#count, ::crossfade::key::PART);)
-    });
+    let split = (count > 1)
+        .then(|| quote!(let mut __crossfade_parts = __crossfade_text.splitn(#count, ::crossfade::key::PART);));
     let text = if count > 1 { quote!(__crossfade_parts.next()?) } else { quote!(__crossfade_text) };
     let (mut lets, mut inits) = (Vec::new(), Vec::new());
     for (place, (member, field)) in members(fields).enumerate() {

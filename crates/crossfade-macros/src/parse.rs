@@ -25,9 +25,10 @@ impl Parse for Options {
         while !input.is_empty() {
             let word = Ident::parse_any(input)?;
             let equals = |input: ParseStream<'_>| -> Result<(), Error> {
-                input.parse::<Token![=]>().map(drop).map_err(|_| {
-                    Error::new(word.span(), format!("`{word}` needs a value: write `{word} = …`"))
-                })
+                input
+                    .parse::<Token![=]>()
+                    .map(drop)
+                    .map_err(|_| Error::new(word.span(), format!("`{word}` needs a value: write `{word} = …`")))
             };
             match word.to_string().as_str() {
                 "refused" => (equals(input)?, once(&word, &mut options.refused, input.parse()?)?),
@@ -98,7 +99,10 @@ pub(crate) enum MirrorWord {
     Guess,
     Snapshot(Span),
     /// `value(put)` or `value(put(id, answer))`.
-    Value { method: Ident, arguments: Option<Vec<Expr>> },
+    Value {
+        method: Ident,
+        arguments: Option<Vec<Expr>>,
+    },
 }
 
 /// A mark of a method: `#[read(…)]` and its kin.

@@ -15,14 +15,21 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
     let sides = sides(dao);
     let (impl_generics, path, where_clause) = header(dao);
     let operations: Vec<_> = dao.methods.iter().filter_map(operation).collect();
-    let cfgs: Vec<_> = operations.iter().map(|(_, method)| { let cfg = &method.cfg; quote!(#(#cfg)*) }).collect();
+    let cfgs: Vec<_> = operations
+        .iter()
+        .map(|(_, method)| {
+            let cfg = &method.cfg;
+            quote!(#(#cfg)*)
+        })
+        .collect();
     let fields: Vec<_> = operations.iter().map(|(field, _)| field).collect();
     let titles: Vec<_> = operations.iter().map(|(_, method)| method.signature.ident.unraw().to_string()).collect();
     let doc = format!(
         "[`{trait_name}`] on both sides of a migration: each call takes one decision of the plan, and goes to the source, \
          the target, or both."
     );
-    let attach = dao.rows.as_ref().map(|_| quote!(__crossfade_dao.__crossfade_migration.attach_rows(__crossfade_dao.rows());));
+    let attach =
+        dao.rows.as_ref().map(|_| quote!(__crossfade_dao.__crossfade_migration.attach_rows(__crossfade_dao.rows());));
     let rows = dao.rows.as_ref().map(|_| {
         let rows = super::rows::name(dao);
         quote! {
@@ -140,7 +147,7 @@ pub(crate) fn sides(dao: &Dao) -> TokenStream {
 
 /// `dyn` implementations are possible with `#[async_trait]` alone.
 fn unsized_sides(dao: &Dao) -> Option<TokenStream> {
-    dao.unsized_sides.then(|| quote!(?::core::marker::Sized +))
+    dao.unsized_sides.then(|| quote!(?::core::marker::Sized+))
 }
 
 /// The trait's own parameters for a struct: declared, used, and marked as used.

@@ -36,7 +36,10 @@ pub(crate) enum Rows {
     One(Arc<RowId>),
     Many(Vec<Arc<RowId>>),
     /// The authority makes the row's key (R17): it is known from its answer.
-    ToCome { key: Box<str>, bucket: Bucket },
+    ToCome {
+        key: Box<str>,
+        bucket: Bucket,
+    },
     /// A write that cannot be split by key names no rows (R18).
     Unknown,
 }
@@ -205,7 +208,9 @@ impl<'a> WriteTicket<'a> {
         S: Future<Output = Result<(), M>> + Send + 'static,
     {
         let WriteTicket { operation, epoch, route, rows } = self;
-        let Some(secondary) = route.secondary else { return self_single(operation, epoch, route, effect_of, call).await };
+        let Some(secondary) = route.secondary else {
+            return self_single(operation, epoch, route, effect_of, call).await;
+        };
         let mut writing = Mirroring::begin(operation, epoch, rows, route.authority);
         let began = Instant::now();
         let answer = call.await;
