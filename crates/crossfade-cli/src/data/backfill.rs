@@ -28,7 +28,7 @@ pub(crate) struct BackfillArgs {
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
     /// Rows of a chunk
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     chunk_rows: u64,
     /// Nobody else writes to these tables while this runs: where the target is empty, rows are loaded in bulk and not read again
     #[arg(long)]
@@ -51,7 +51,10 @@ pub(super) async fn run(args: BackfillArgs, context: &Context) -> Exit {
     };
     let control = output::stop_on_signal(context);
     let observer: Arc<dyn Observer> = Arc::new(output::Teller { context: context.clone() });
-    let folder = args.state.clone().unwrap_or_else(|| context.config.parent().unwrap_or(std::path::Path::new("")).join(".crossfade"));
+    let folder = args
+        .state
+        .clone()
+        .unwrap_or_else(|| context.config.parent().unwrap_or(std::path::Path::new("")).join(".crossfade"));
     let mut all = Report::default();
     for pair in &pairs {
         let checkpoint = folder.join(format!("{}.{}.backfill", args.id, pair.name.replace(['/', '\\'], "_")));
@@ -93,7 +96,14 @@ pub(super) async fn run(args: BackfillArgs, context: &Context) -> Exit {
     }
     let text = format!(
         "{} rows read, {} written, {} unchanged, {} deleted in {:.1} s ({:.0} rows/s); {} chunks, {} of an earlier run",
-        all.rows_read, all.rows_written, all.rows_unchanged, all.rows_deleted, all.seconds, all.rows_per_second, all.chunks, all.chunks_resumed
+        all.rows_read,
+        all.rows_written,
+        all.rows_unchanged,
+        all.rows_deleted,
+        all.seconds,
+        all.rows_per_second,
+        all.chunks,
+        all.chunks_resumed
     );
     output::result(context, json!(all), &text);
     Exit::Done

@@ -41,7 +41,9 @@ pub(super) async fn run(args: CheckArgs, context: &Context) -> Exit {
             Level::Unreachable => unreachable += 1,
         }
         if context.json {
-            output::line(&json!({ "event": "finding", "migration": migration, "table": table.map(TableName::as_str), "level": word, "message": text }));
+            output::line(
+                &json!({ "event": "finding", "migration": migration, "table": table.map(TableName::as_str), "level": word, "message": text }),
+            );
         } else {
             let place = table.map_or_else(|| migration.to_owned(), |t| format!("{migration}, table {t}"));
             output::say(context, "finding", &format!("{word}: {place}: {text}"));
@@ -70,7 +72,8 @@ pub(super) async fn run(args: CheckArgs, context: &Context) -> Exit {
             match opened.await {
                 Ok(store) => sides.push(store),
                 Err(e) => {
-                    let level = if opening::exit_of(&e) == Exit::Unreachable { Level::Unreachable } else { Level::Refused };
+                    let level =
+                        if opening::exit_of(&e) == Exit::Unreachable { Level::Unreachable } else { Level::Refused };
                     tell(id, None, level, &format!("{side}: {e}"));
                 }
             }
@@ -85,7 +88,13 @@ pub(super) async fn run(args: CheckArgs, context: &Context) -> Exit {
     }
     let result = json!({ "migrations": migrations, "tables": tables, "notes": notes, "refused": refused, "unreachable": unreachable });
     let verdict = if refused > 0 || unreachable > 0 { "not ready" } else { "ready" };
-    output::result(context, result, &format!("{verdict}: {migrations} migrations, {tables} tables; {refused} refused, {unreachable} unreachable, {notes} notes"));
+    output::result(
+        context,
+        result,
+        &format!(
+            "{verdict}: {migrations} migrations, {tables} tables; {refused} refused, {unreachable} unreachable, {notes} notes"
+        ),
+    );
     if refused > 0 {
         Exit::Usage
     } else if unreachable > 0 {

@@ -76,7 +76,11 @@ pub(super) async fn run(args: InitArgs, context: &Context) -> Exit {
         output::fail(context, &format!("cannot write {path}: {e}"));
         return Exit::Failed;
     }
-    output::result(context, json!({ "file": path.to_string(), "migration": args.id, "tables": tables.len() }), &format!("wrote {path}: look through it, then `crossfade check`"));
+    output::result(
+        context,
+        json!({ "file": path.to_string(), "migration": args.id, "tables": tables.len() }),
+        &format!("wrote {path}: look through it, then `crossfade check`"),
+    );
     Exit::Done
 }
 

@@ -17,7 +17,10 @@ pub(super) fn config(context: &Context) -> Result<Config, Exit> {
     let text = match std::fs::read_to_string(&context.config) {
         Ok(text) => text,
         Err(e) => {
-            output::fail(context, &format!("cannot read {path}: {e}: name it with --config, or write one with `crossfade init`"));
+            output::fail(
+                context,
+                &format!("cannot read {path}: {e}: name it with --config, or write one with `crossfade init`"),
+            );
             return Err(Exit::Usage);
         }
     };

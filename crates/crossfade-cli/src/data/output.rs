@@ -92,7 +92,8 @@ impl Watch {
     pub(super) fn begin(context: &Context, job: &'static str, table: &str, counters: &Arc<Counters>) -> Watch {
         let bar = (!context.json && std::io::stderr().is_terminal()).then(|| {
             let bar = ProgressBar::new(0);
-            let style = ProgressStyle::with_template("{msg} [{bar:32}] {human_pos} of {human_len} rows, {per_sec}, {eta} left");
+            let style =
+                ProgressStyle::with_template("{msg} [{bar:32}] {human_pos} of {human_len} rows, {per_sec}, {eta} left");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_message(format!("{job} {table}"));
             bar
@@ -105,17 +106,28 @@ impl Watch {
                 tokio::time::sleep(every).await;
                 let (read, expected) = (Counters::get(&counters.read), Counters::get(&counters.expected));
                 let seconds = start.elapsed().as_secs_f64();
-                #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate to read")]
+                #[expect(
+                    clippy::cast_precision_loss,
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a rate to read"
+                )]
                 let rate = (read as f64 / seconds) as u64;
                 let left = expected.saturating_sub(read).checked_div(rate);
                 if let Some(bar) = &shown {
                     bar.set_length(expected.max(read));
                     bar.set_position(read);
                 } else if context.json {
-                    line(&json!({ "event": "progress", "job": job, "table": table, "rows_read": read, "rows_expected": expected, "rows_per_second": rate, "seconds_left": left }));
+                    line(
+                        &json!({ "event": "progress", "job": job, "table": table, "rows_read": read, "rows_expected": expected, "rows_per_second": rate, "seconds_left": left }),
+                    );
                 } else {
                     let left = left.map_or_else(|| "time left unknown".to_owned(), |s| format!("{s} s left"));
-                    say(&context, "progress", &format!("{job} {table}: {read} of about {expected} rows, {rate} rows/s, {left}"));
+                    say(
+                        &context,
+                        "progress",
+                        &format!("{job} {table}: {read} of about {expected} rows, {rate} rows/s, {left}"),
+                    );
                 }
             }
         });
@@ -142,14 +154,18 @@ impl Observer for Teller {
         match event {
             Event::Table { name, ranges, resumed, path } => {
                 if context.json {
-                    line(&json!({ "event": "table", "table": name, "ranges": ranges, "resumed": resumed, "path": path }));
+                    line(
+                        &json!({ "event": "table", "table": name, "ranges": ranges, "resumed": resumed, "path": path }),
+                    );
                 } else if resumed > 0 {
                     say(context, "table", &format!("{name}: {ranges} ranges, {resumed} of them done earlier; {path}"));
                 } else {
                     say(context, "table", &format!("{name}: {ranges} ranges; {path}"));
                 }
             }
-            Event::WaitingForOlderWriters => say(context, "waiting", "waiting for transactions in the source that are older than this run"),
+            Event::WaitingForOlderWriters => {
+                say(context, "waiting", "waiting for transactions in the source that are older than this run")
+            }
             Event::RowFailed { key, why } => {
                 if context.json {
                     line(&json!({ "event": "row_failed", "row": key, "message": why }));

@@ -61,10 +61,20 @@ pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
                 match found {
                     Ok(outcome) => {
                         for unknown in &outcome.report.unknown_ranges {
-                            output::fail(context, &format!("table {}, {}: not known whether it differs: {}", unknown.table, unknown.range, unknown.why));
+                            output::fail(
+                                context,
+                                &format!(
+                                    "table {}, {}: not known whether it differs: {}",
+                                    unknown.table, unknown.range, unknown.why
+                                ),
+                            );
                             all.failed += 1;
                         }
-                        outcome.differences.into_iter().map(|d| Named { source_key: d.source_key, target_key: d.target_key }).collect()
+                        outcome
+                            .differences
+                            .into_iter()
+                            .map(|d| Named { source_key: d.source_key, target_key: d.target_key })
+                            .collect()
                     }
                     Err(error) => return output::ended(context, &error),
                 }
@@ -88,7 +98,11 @@ pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
             }
         }
     }
-    output::result(context, json!(all), &format!("{} rows repaired, {} were equal already, {} failed", all.repaired, all.unchanged, all.failed));
+    output::result(
+        context,
+        json!(all),
+        &format!("{} rows repaired, {} were equal already, {} failed", all.repaired, all.unchanged, all.failed),
+    );
     if all.failed > 0 { Exit::Failed } else { Exit::Done }
 }
 
@@ -99,7 +113,8 @@ fn lines(args: &RepairArgs, context: &Context) -> Result<Option<Vec<(String, Jso
         Exit::Usage
     };
     if let (false, Some(table)) = (args.row.is_empty(), &args.table) {
-        let rows = args.row.iter().map(|row| serde_json::from_str::<Json>(row).map(|key| (table.clone(), key, Json::Null)));
+        let rows =
+            args.row.iter().map(|row| serde_json::from_str::<Json>(row).map(|key| (table.clone(), key, Json::Null)));
         let rows: Result<Vec<_>, _> = rows.collect();
         return rows.map(Some).map_err(|_| wrong("--row wants a key as JSON: 7, \"a\", or [\"acme\", 7]".to_owned()));
     }
@@ -107,9 +122,14 @@ fn lines(args: &RepairArgs, context: &Context) -> Result<Option<Vec<(String, Jso
     let text = std::fs::read_to_string(path).map_err(|e| wrong(format!("cannot read {}: {e}", path.display())))?;
     let mut rows = Vec::new();
     for (n, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let row: Json = serde_json::from_str(line).map_err(|e| wrong(format!("{} line {}: {e}", path.display(), n + 1)))?;
+        let row: Json =
+            serde_json::from_str(line).map_err(|e| wrong(format!("{} line {}: {e}", path.display(), n + 1)))?;
         let Some(table) = row["table"].as_str() else {
-            return Err(wrong(format!("{} line {}: no `table`: it wants lines that `verify --keys` wrote", path.display(), n + 1)));
+            return Err(wrong(format!(
+                "{} line {}: no `table`: it wants lines that `verify --keys` wrote",
+                path.display(),
+                n + 1
+            )));
         };
         rows.push((table.to_owned(), row["key"].clone(), row["target_key"].clone()));
     }

@@ -75,7 +75,12 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Exit {
     };
     let mut text = format!(
         "{word}: {} rows in the source, {} in the target; {} missing in the target, {} extra, {} different ({:.1} s)",
-        report.rows_source, report.rows_target, report.missing_in_target, report.extra_in_target, report.different, report.seconds
+        report.rows_source,
+        report.rows_target,
+        report.missing_in_target,
+        report.extra_in_target,
+        report.different,
+        report.seconds
     );
     for unknown in &report.unknown_ranges {
         text.push_str(&format!("\nnot known: table {}, {}: {}", unknown.table, unknown.range, unknown.why));
@@ -92,7 +97,11 @@ fn write_keys(path: &Path, differences: &[Difference]) -> std::io::Result<()> {
     let mut file = BufWriter::new(std::fs::File::create(path)?);
     for d in differences {
         let target_key = d.target_key.as_ref().map(keys::to_json);
-        writeln!(file, "{}", json!({ "table": d.table, "key": keys::to_json(&d.source_key), "target_key": target_key, "kind": d.kind, "fields": d.fields }))?;
+        writeln!(
+            file,
+            "{}",
+            json!({ "table": d.table, "key": keys::to_json(&d.source_key), "target_key": target_key, "kind": d.kind, "fields": d.fields })
+        )?;
     }
     file.flush()
 }

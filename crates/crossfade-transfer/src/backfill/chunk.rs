@@ -14,11 +14,12 @@ use crate::{
 };
 
 /// Rows of a page.
-const PAGE: usize = 5_000;
+const PAGE: usize = 10_000;
 
 impl Run {
     async fn page(&self, table: &Arc<dyn Table>, range: &Range, position: &Position) -> Result<Page, TransferError> {
-        let limit = PAGE.min(usize::try_from(self.options.chunk_rows).unwrap_or(PAGE)).max(1);
+        // One more than a chunk has: then its page also says that it is the end.
+        let limit = PAGE.min(usize::try_from(self.options.chunk_rows).unwrap_or(PAGE)) + 1;
         Ok(self.options.retry.run(|| table.scan(range, position, limit)).await?)
     }
 

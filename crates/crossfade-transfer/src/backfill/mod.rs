@@ -56,7 +56,7 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             parallel: 4,
-            chunk_rows: 10_000,
+            chunk_rows: 5_000,
             rows_per_second: None,
             adaptive: true,
             exclusive: Exclusive::No,
