@@ -89,7 +89,11 @@ async fn a_bank_passes_through_every_stage() {
         for payer in place * 100..place * 100 + 10 {
             dao.open(&Id(payer, PhantomData), Account { balance: 5 }).await.unwrap();
             bank.pay(payer, payer + 50).await.unwrap();
-            assert_eq!(dao.account(&Id(payer, PhantomData)).await.unwrap(), Some(Account { balance: 4 }), "at {position}");
+            assert_eq!(
+                dao.account(&Id(payer, PhantomData)).await.unwrap(),
+                Some(Account { balance: 4 }),
+                "at {position}"
+            );
             let poor = dao.pay(&Id(payer, PhantomData), &Id(payer, PhantomData), 9).await;
             assert!(matches!(poor, Err(AccountError::Overdrawn(-5))));
         }

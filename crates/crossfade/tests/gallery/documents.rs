@@ -107,7 +107,10 @@ async fn documents_pass_through_every_stage_and_one_side_costs_no_copy() {
     }
     let seen = migration.observe();
     assert_eq!(seen.marked, 0, "{seen:?}");
-    assert_eq!(seen.operations.iter().map(|seen| &*seen.operation).collect::<Vec<_>>(), ["put", "replace", "sizes", "fn"]);
+    assert_eq!(
+        seen.operations.iter().map(|seen| &*seen.operation).collect::<Vec<_>>(),
+        ["put", "replace", "sizes", "fn"]
+    );
 }
 
 #[tokio::test]
@@ -118,6 +121,9 @@ async fn a_key_of_several_parts_marks_the_row_it_names() {
     let missing = dao.replace(DocumentId { tenant: String::new(), number: 1 }, Body(Vec::new()), None).await;
     assert!(matches!(missing, Err(DocumentError(Refused::MissingKey(_)))));
     assert_eq!(crossfade::key::text(&id(1, 2)), crossfade::key::text(&("tenant-1", 2)));
-    assert_eq!(<DocumentId as crossfade::ParseKey>::parse_key("a\u{1f}7"), Some(DocumentId { tenant: "a".to_owned(), number: 7 }));
+    assert_eq!(
+        <DocumentId as crossfade::ParseKey>::parse_key("a\u{1f}7"),
+        Some(DocumentId { tenant: "a".to_owned(), number: 7 })
+    );
     assert_eq!(<DocumentId as crossfade::ParseKey>::parse_key("a"), None);
 }

@@ -82,7 +82,10 @@ async fn lists_pass_through_every_stage() {
         seen.sort_by_key(|item| item.id);
         let wanted: Vec<Item> = items.into_iter().map(|item| Item { text: "taken".to_owned(), ..item }).collect();
         assert_eq!(seen, wanted, "at {position}");
-        assert_eq!(dao.counts(owners.clone(), 5).await.unwrap(), owners.iter().map(|owner| (owner.clone(), 1)).collect());
+        assert_eq!(
+            dao.counts(owners.clone(), 5).await.unwrap(),
+            owners.iter().map(|owner| (owner.clone(), 1)).collect()
+        );
         assert_eq!(dao.count(&owners).await.unwrap(), 20);
         let mut each: Vec<String> = owners.iter().rev().cloned().collect();
         each.insert(7, "nobody".to_owned());
@@ -144,4 +147,20 @@ async fn an_archive_that_no_key_splits_passes_through_every_stage() {
     }
     let seen = migration.observe();
     assert_eq!((seen.total(|operation| operation.mismatched), seen.marked), (0, 0), "{seen:?}");
+}
+
+#[tokio::test]
+async fn a_plan_that_forgot_to_say_whole_is_refused_half_way_over_the_cut_over() {
+    let (migration, control) = migration("archive", false).await;
+    let dao = MigratingArchive::new(Memory::default(), Memory::default(), migration.clone());
+    for position in walk() {
+        step(&migration, &control, &position).await;
+        let straddles = position.ramp().is_some_and(|(edge, _)| edge.moves_authority());
+        assert_eq!(matches!(dao.total().await, Err(ListError(Some(Refused::Straddling)))), straddles, "at {position}");
+        assert_eq!(
+            matches!(dao.purge("x").await, Err(ListError(Some(Refused::Straddling)))),
+            straddles,
+            "at {position}"
+        );
+    }
 }

@@ -7,6 +7,7 @@ mod documents;
 mod errors;
 mod events;
 mod generic;
+mod hygiene;
 mod lists;
 mod sessions;
 mod stages;
