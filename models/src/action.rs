@@ -51,6 +51,8 @@ pub enum Action {
     FallBack(u8),
     /// The control plane publishes the plan at this place among those that may follow.
     Publish(u8),
+    /// The operator forces a rollback past the gate, beginning with the plan at this place.
+    Force(u8),
     /// The operator evicts an instance.
     Evict(u8),
     /// The control plane is restored from its backup.

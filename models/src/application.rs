@@ -308,7 +308,7 @@ impl Protocol {
                 _ => operation.stage,
             };
             let value = state.cell(stage.read_route().authority, row);
-            if !state.ghost.regular(row, since[row as usize], value) {
+            if !state.ghost.waived && !state.ghost.regular(row, since[row as usize], value) {
                 state.ghost.stale_read = true;
             }
         }

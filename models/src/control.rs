@@ -43,12 +43,17 @@ pub struct Control {
     pub verification: Option<Verification>,
     /// A published move was abandoned: its hold is waited for before writes go on (R4).
     pub retreating: bool,
+    /// A rollback past the gate is under way (R20).
+    pub forced: bool,
     /// After a restore, the instances that have not reported yet, a bit each.
     pub unheard: u8,
 }
 
 /// The suspect that a restore leaves.
 pub const RESTORED: u8 = 1 << 7;
+
+/// The suspect that a forced rollback leaves.
+pub const FORCED: u8 = 1 << 6;
 
 impl State {
     /// A tick after all others.
@@ -138,6 +143,11 @@ impl Protocol {
             for (place, next) in self.plans.of(control.published).next.iter().enumerate() {
                 if self.may_publish(state, next) {
                     actions.push(Action::Publish(place as u8));
+                } else if state.left.forced > 0
+                    && next.step == Some(Step::Hold { forward: false })
+                    && self.waited_for(state)
+                {
+                    actions.push(Action::Force(place as u8));
                 }
             }
         }
@@ -148,19 +158,53 @@ impl Protocol {
 
     fn may_publish(&self, state: &State, next: &Next) -> bool {
         let control = &state.control;
-        let waited = self.acknowledged_everywhere(state)
-            && state.backfill.is_none()
-            && state.linger_passed(Owner::Backfill)
-            && !self.repairs_hold(state, None, control.published);
+        let waited = self.waited_for(state);
         // Whoever has not seen a hold yet has the same roles as whoever has seen it given up.
         let here = self.plans.of(control.published).plan.phase();
         let given_up = next.step == Some(Step::Abandon) && matches!(here, Phase::Hold { .. }) && !control.retreating;
         if control.unheard != 0 || !(waited || given_up || self.dropped(Rule::Barrier)) {
             return false;
         }
+        if control.forced {
+            return true;
+        }
         match next.gate.answer(&self.evidence(state, next)) {
             Answer::Go => true,
             Answer::NoGo(blockers) => blockers.iter().all(|blocker| self.waived(blocker)),
+        }
+    }
+
+    /// Everybody that a revision waits for has ended what was begun.
+    fn waited_for(&self, state: &State) -> bool {
+        self.acknowledged_everywhere(state)
+            && state.backfill.is_none()
+            && state.linger_passed(Owner::Backfill)
+            && !self.repairs_hold(state, None, state.control.published)
+    }
+
+    /// A rollback begins that does not ask the gate (R20).
+    pub fn force(&self, state: &mut State, place: u8) -> Option<()> {
+        state.left.forced -= 1;
+        state.ghost.faulty = true;
+        state.ghost.waived = true;
+        state.control.forced = true;
+        self.publish(state, place)
+    }
+
+    /// The rollback has ended; what it may have lost is looked for by a verification.
+    fn forced_to_the_end(&self, state: &mut State) {
+        state.control.forced = false;
+        state.control.suspects |= FORCED;
+        state.control.suspected = Some(state.now());
+    }
+
+    /// What was waived holds again, from what the authority has now.
+    pub fn promises_again(&self, state: &mut State) {
+        state.ghost.waived = false;
+        let plan = self.plans.of(state.control.published);
+        for row in 0..self.scope.rows as u8 {
+            let value = state.cell(plan.decisions[row as usize].stage.authority(), row);
+            state.ghost.begin_anew(row, value);
         }
     }
 
@@ -226,6 +270,9 @@ impl Protocol {
         control.published = Revision { incarnation: control.incarnation, ..number };
         if there.full_checks() && control.full_checks_since.is_none() && self.dropped(Rule::ChecksFirst) {
             state.control.full_checks_since = Some(state.now());
+        }
+        if state.control.forced && matches!(there.plan.phase(), Phase::Settled) {
+            self.forced_to_the_end(state);
         }
         self.told(state);
         Some(())

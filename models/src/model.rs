@@ -74,6 +74,7 @@ impl Protocol {
             full_checks_since: scope.ways.checked.then_some(Tick(3)),
             verification: (scope.converged && scope.ways.checked).then_some(verified),
             retreating: false,
+            forced: false,
             unheard: 0,
         };
         let backup = (scope.budget.restores > 0).then(|| Box::new(control.clone()));
@@ -104,6 +105,7 @@ impl Protocol {
             Action::Crash(id) => self.crash(state, id),
             Action::FallBack(id) => self.fall_back(state, id),
             Action::Publish(place) => self.publish(state, place)?,
+            Action::Force(place) => self.force(state, place)?,
             Action::Evict(id) => self.evict(state, id),
             Action::Restore => self.restore(state)?,
             Action::Report(id) => self.report(state, id)?,

@@ -94,7 +94,7 @@ impl Protocol {
         let control = &state.control;
         let marked = !control.marks.is_empty() || state.instances.iter().any(|instance| !instance.marks.is_empty());
         let told = marked || control.suspects != 0 || !matches!(control.backfill, BackfillState::Complete(_));
-        if told || !self.quiet(state) || !(self.scope.lone_writer || self.gate_is_open(state)) {
+        if told || state.ghost.waived || !self.quiet(state) || !(self.scope.lone_writer || self.gate_is_open(state)) {
             return true;
         }
         let plan = self.plans.of(control.published);
@@ -118,7 +118,7 @@ impl Protocol {
     fn nothing_lost(&self, state: &State) -> bool {
         let control = &state.control;
         let agreed = state.instances.iter().all(|i| !i.up || i.plan == Some(control.published));
-        if !agreed || control.unheard != 0 {
+        if !agreed || control.unheard != 0 || state.ghost.waived {
             return true;
         }
         let plan = self.plans.of(control.published);

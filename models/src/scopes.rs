@@ -495,6 +495,47 @@ pub fn restore() -> Scope {
     }
 }
 
+/// The rest of a ramp over the cut-over.
+#[must_use]
+pub fn ramp() -> Scope {
+    Scope {
+        name: "ramp",
+        about: "two instances, two rows; a ramp from shadow to live is opened by half, raised and lowered under writes, and reads of both rows at once",
+        instances: 2,
+        up: 2,
+        rows: 2,
+        ways: ways(at(Stage::Shadow), true, vec![at(Stage::Shadow), half(Stage::Shadow), at(Stage::Live)]),
+        history: [Some(0), Some(0)],
+        reads: vec![Work::ReadBoth],
+        budget: Budget { writes: 1, reads: 1, revisions: 6, ..Budget::default() },
+        reach: vec![Reach::BackFromLive, Reach::Abandoned],
+        ..base()
+    }
+}
+
+/// A rollback past the gate.
+#[must_use]
+pub fn forced_rollback() -> Scope {
+    Scope {
+        name: "forced rollback",
+        about: "one instance at live; writes of the source, the secondary, are refused; the operator forces the way back to shadow, and goes to live again later",
+        ways: ways(at(Stage::Live), true, vec![at(Stage::Shadow), at(Stage::Live)]),
+        lone_writer: true,
+        budget: Budget {
+            writes: 2,
+            reads: 1,
+            refusals: 1,
+            revisions: 6,
+            verifications: 1,
+            repairs: 1,
+            forced: 1,
+            ..Budget::default()
+        },
+        reach: vec![Reach::LiveAfterFault],
+        ..base()
+    }
+}
+
 /// The whole way there and back.
 #[must_use]
 pub fn whole_way() -> Scope {
@@ -546,10 +587,12 @@ pub fn small() -> Vec<Scope> {
         gates(),
         unseen_overlaps(),
         half_ramped(),
+        ramp(),
         edges(),
         lost_flags(),
         transactions(),
         restore(),
+        forced_rollback(),
         whole_way(),
     ]
 }
@@ -562,6 +605,7 @@ pub fn big() -> Vec<Scope> {
         Scope {
             instances: 3,
             up: 3,
+            reach: vec![Reach::Abandoned],
             ..more(
                 cut_over(),
                 "three instances cut over",

@@ -67,6 +67,8 @@ pub struct Budget {
     pub restores: u8,
     /// Instances that lose the plan source.
     pub lost_flags: u8,
+    /// Rollbacks that the operator forces.
+    pub forced: u8,
 }
 
 /// How many values a row can have had.
@@ -91,6 +93,8 @@ pub struct Ghost {
     pub rolled_back: u8,
     /// A fault has happened.
     pub faulty: bool,
+    /// A forced rollback has waived the promises, and nothing has been verified since (R20).
+    pub waived: bool,
 }
 
 impl Ghost {
@@ -105,6 +109,13 @@ impl Ghost {
     pub fn acknowledge(&mut self, row: u8, increment: bool) {
         self.acknowledged[row as usize] = self.newest[row as usize];
         self.increments[row as usize] += u8::from(increment);
+    }
+
+    /// The promises hold again from here, for what the row holds now.
+    pub fn begin_anew(&mut self, row: u8, value: Value) {
+        self.record(row, value);
+        self.acknowledged[row as usize] = self.newest[row as usize];
+        self.increments[row as usize] = 0;
     }
 
     /// A read that began when `since` was the newest acknowledged write may return this value.

@@ -153,6 +153,10 @@ impl Teller<'_> {
             Action::Publish(_) => {
                 (control(), format!("publishes {}", revision(self.protocol, self.after.control.published)))
             }
+            Action::Force(_) => {
+                let next = revision(self.protocol, self.after.control.published);
+                ("operator".to_owned(), format!("forces a rollback: {next}"))
+            }
             Action::Evict(id) => ("operator".to_owned(), format!("evicts {}", instance(id))),
             Action::Restore => {
                 let now = revision(self.protocol, self.after.control.published);

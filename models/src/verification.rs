@@ -107,6 +107,9 @@ impl Protocol {
         if verdict == Verdict::Verified && after {
             control.suspects = 0;
             control.suspected = None;
+            if state.ghost.waived && !state.control.forced {
+                self.promises_again(state);
+            }
         }
     }
 }

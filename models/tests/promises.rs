@@ -31,5 +31,5 @@ macro_rules! scopes {
 
 scopes! {
     cut_over counters late_calls marks equal_values replay repair_beside_a_move backfill overstaying into_dual_write
-    again newcomers comeback crashes gates unseen_overlaps half_ramped edges lost_flags transactions restore whole_way
+    again newcomers comeback crashes gates unseen_overlaps half_ramped ramp edges lost_flags transactions restore forced_rollback whole_way
 }
