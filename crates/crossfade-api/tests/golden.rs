@@ -111,3 +111,20 @@ fn readers_ignore_what_they_do_not_know() {
     let json = "{\"revision\":\"1.1.0000000000000001\",\"later\":true}";
     assert!(serde_json::from_str::<HeartbeatAnswer>(json).is_ok());
 }
+
+#[test]
+fn each_code_and_each_blocker_has_a_runbook() {
+    let page = |code: &str| {
+        let path = format!("{}/../../docs/runbooks/{code}.md", env!("CARGO_MANIFEST_DIR"));
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    };
+    for code in Code::ALL {
+        assert!(page(code.name()).contains(code.title()), "{}", code.name());
+    }
+    for code in ["marks", "suspect", "repair-running", "backfill-not-started", "backfill-unfinished", "not-verified"] {
+        assert!(page(code).contains("What to do"));
+    }
+    for code in ["verification-too-old", "diverged", "verification-unknown", "checks-not-full", "bypassing-writer"] {
+        assert!(page(code).contains("What to do"));
+    }
+}
