@@ -146,7 +146,7 @@ async fn an_expiry_is_part_of_the_row_and_of_the_comparison() {
             async move { redis::cmd("PEXPIRETIME").arg(name).query_async::<i64>(&mut c).await.unwrap() }
         };
         assert_eq!(at(&mut connection).await, 4_102_444_800_123);
-        assert_eq!(all_of(&*table).await, [soon.clone()]);
+        assert_eq!(all_of(&*table).await, std::slice::from_ref(&soon));
         let stale = table.write(&[Change::Replace { seen: later.clone(), row: row(Value::Null) }]).await.unwrap();
         assert!(matches!(stale[0], ChangeOutcome::LostRace), "another expiry is another row: {stale:?}");
         assert!(table.write(&[Change::Replace { seen: soon, row: later.clone() }]).await.unwrap()[0].is_applied());

@@ -288,11 +288,9 @@ impl Table for RedisTable {
                     let digest = RowKey(vec![crate::Value::Text(name)]);
                     return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{}: a key of its pattern is none of its key columns' values", shape.shown)).at_key(&digest));
                 }
-                Some(Some(key)) => {
-                    if given.insert(name.clone()) {
-                        keys.push((key, name));
-                    }
-                }
+                Some(Some(key)) if given.insert(name.clone()) => keys.push((key, name)),
+                // Twice in one page.
+                Some(Some(_)) => {}
             }
         }
         let asked: Vec<(&RowKey, String)> = keys.iter().map(|(key, name)| (key, name.clone())).collect();
