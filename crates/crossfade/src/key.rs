@@ -1,7 +1,5 @@
 //! Canonical text of keys: what is hashed, marked and shown as a digest.
 
-use std::fmt::Write as _;
-
 /// A cohort key or a row key: anything with one canonical text.
 ///
 /// The text decides the bucket, so that it must be the same in every process and language: digits for integers,
@@ -25,31 +23,46 @@ pub trait ParseKey: Key + Sized {
 /// Joins the parts of a key made of several.
 pub const PART: char = '\u{1f}';
 
-/// Formats integers on the stack.
-struct Digits {
-    bytes: [u8; 40],
-    used: usize,
-}
+/// Two digits at a time: the key of every operation passes here.
+const PAIRS: &[u8; 200] =
+    b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
+    5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
 
-impl std::fmt::Write for Digits {
-    fn write_str(&mut self, text: &str) -> std::fmt::Result {
-        let end = self.used + text.len();
-        self.bytes.get_mut(self.used..end).ok_or(std::fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.used = end;
-        Ok(())
+/// Calls `use_text` with the digits of an integer, written on the stack.
+#[inline]
+fn with_digits<R>(negative: bool, mut magnitude: u64, use_text: impl FnOnce(&str) -> R) -> R {
+    // A sign and the 20 digits of the largest.
+    let mut bytes = [0; 21];
+    let mut start = bytes.len();
+    while magnitude >= 10 {
+        let pair = (magnitude % 100) as usize * 2;
+        magnitude /= 100;
+        start -= 2;
+        bytes[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
     }
+    // One digit is left, unless their number is even.
+    if magnitude > 0 || start == bytes.len() {
+        start -= 1;
+        bytes[start] = b'0' + magnitude as u8;
+    }
+    if negative {
+        start -= 1;
+        bytes[start] = b'-';
+    }
+    // Digits and a sign: always text.
+    use_text(std::str::from_utf8(&bytes[start..]).unwrap_or_default())
 }
 
 macro_rules! integers {
-    ($($integer:ty),*) => {$(
+    ($is_negative:expr; $($integer:ty),*) => {$(
         impl Key for $integer {
             #[inline]
             fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R {
-                let mut digits = Digits { bytes: [0; 40], used: 0 };
-                // 128-bit integers have at most 40 characters, so that neither step can fail.
-                let written = write!(digits, "{self}");
-                debug_assert!(written.is_ok());
-                use_text(std::str::from_utf8(&digits.bytes[..digits.used]).unwrap_or_default())
+                let is_negative: fn($integer) -> bool = $is_negative;
+                match u64::try_from(self.abs_diff(0) as u128) {
+                    Ok(magnitude) => with_digits(is_negative(*self), magnitude, use_text),
+                    Err(_larger) => use_text(&self.to_string()),
+                }
             }
         }
         impl ParseKey for $integer {
@@ -59,7 +72,8 @@ macro_rules! integers {
         }
     )*};
 }
-integers!(i8, i16, i32, i64, i128, isize, u8, u16, u32, u64, u128, usize);
+integers!(|number| number < 0; i8, i16, i32, i64, i128, isize);
+integers!(|_| false; u8, u16, u32, u64, u128, usize);
 
 impl Key for str {
     #[inline]
@@ -146,7 +160,16 @@ fn join<const N: usize>(parts: [String; N]) -> String {
 /// A short digest that names a key in logs and samples without telling it.
 #[must_use]
 pub fn digest(text: &str) -> String {
-    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
+    digest_of_hash(hash(text))
+}
+
+pub(crate) fn hash(text: &str) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(text.as_bytes())
+}
+
+/// The digest of the text with this [`hash`].
+pub(crate) fn digest_of_hash(hash: u64) -> String {
+    format!("{hash:016x}")
 }
 
 #[cfg(test)]
@@ -160,6 +183,22 @@ mod tests {
         assert_eq!(text("Zoë"), "Zoë");
         assert_eq!(text(&Some(&7i64)), "7");
         assert_eq!(text(&None::<i64>), "");
+    }
+
+    #[test]
+    fn every_length_of_integers_is_written_as_it_is_displayed() {
+        let mut magnitude: u128 = 1;
+        for _ in 0..38 {
+            for near in [magnitude - 1, magnitude, magnitude + 1, magnitude * 9] {
+                assert_eq!(text(&near), near.to_string());
+                assert_eq!(text(&(near as u64)), (near as u64).to_string());
+                assert_eq!(text(&(near as i64)), (near as i64).to_string());
+                assert_eq!(text(&-(near as i128)), (-(near as i128)).to_string());
+                assert_eq!(text(&(near as i8)), (near as i8).to_string());
+            }
+            magnitude *= 10;
+        }
+        assert_eq!((text(&i64::MIN), text(&u64::MAX)), (i64::MIN.to_string(), u64::MAX.to_string()));
     }
 
     #[test]

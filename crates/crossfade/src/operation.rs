@@ -2,12 +2,11 @@
 
 use crate::epoch::Epoch;
 use crate::key::Key;
-use crate::marks::RowId;
 use crate::migration::Inner;
 use crate::observe::{Counter, OperationStats};
-use crate::read::{Freshness, ReadTicket};
+use crate::read::{Freshness, KeyDigest, ReadTicket};
 use crate::refused::Refused;
-use crate::write::{Prepared, Rows, WriteTicket};
+use crate::write::{KeyText, Prepared, Rows, Touched, WriteTicket};
 use crossfade_core::{Bucket, CohortKey, MissingKey, ReadRoute, Share, WriteRoute};
 use std::cell::Cell;
 use std::fmt;
@@ -47,13 +46,13 @@ impl Operation {
         let epoch = self.inner.epochs.enter();
         let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
         let route = decision.stage.read_route();
-        Ok(self.read_ticket(epoch, route, || key.with_text(crate::key::digest)))
+        Ok(self.read_ticket(epoch, route, || key.with_text(KeyDigest::of)))
     }
 
     #[inline]
-    fn read_ticket(&self, epoch: Arc<Epoch>, route: ReadRoute, digest: impl FnOnce() -> String) -> ReadTicket<'_> {
+    fn read_ticket(&self, epoch: Arc<Epoch>, route: ReadRoute, digest: impl FnOnce() -> KeyDigest) -> ReadTicket<'_> {
         let compare = route.compare.filter(|_| sampled(epoch.plan.options().compare));
-        let digest = if compare.is_some() { digest() } else { String::new() };
+        let digest = if compare.is_some() { digest() } else { KeyDigest::Several };
         ReadTicket {
             operation: self,
             epoch,
@@ -76,7 +75,7 @@ impl Operation {
             let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
             group(&mut groups, decision.stage.read_route(), place);
         }
-        let part = |(route, places)| Part { ticket: self.read_ticket(Arc::clone(&epoch), route, several), places };
+        let part = |(route, places)| Part { ticket: self.read_ticket(Arc::clone(&epoch), route, || KeyDigest::Several), places };
         Ok(groups.into_iter().map(part).collect())
     }
 
@@ -89,7 +88,7 @@ impl Operation {
         let epoch = self.inner.epochs.enter();
         one_authority(&epoch)?;
         let (route, _, _) = epoch.plan.decide_whole();
-        Ok(self.read_ticket(epoch, route, several))
+        Ok(self.read_ticket(epoch, route, || KeyDigest::Several))
     }
 
     /// Begins a write; waits, bounded, while authority moves for its key (R4). Cancel safe: nothing has begun yet.
@@ -101,7 +100,7 @@ impl Operation {
         key: &(impl Key + ?Sized),
         row: &(impl Key + ?Sized),
     ) -> Result<WriteTicket<'_>, Refused> {
-        self.begin_write_of(key, |bucket| Ok(Rows::One(row_id(key, row, bucket)?))).await
+        self.begin_write_of(key, |bucket| Ok(Rows::One(Touched::new(key, row, bucket)?))).await
     }
 
     /// Begins a write of a row whose key the authority makes (R17): see [`WriteTicket::mirrored_new`].
@@ -109,7 +108,7 @@ impl Operation {
     /// # Errors
     /// [`Refused`]; nothing was written.
     pub async fn begin_write_of_new(&self, key: &(impl Key + ?Sized)) -> Result<WriteTicket<'_>, Refused> {
-        self.begin_write_of(key, |bucket| Ok(Rows::ToCome { key: key.with_text(|text| text.into()), bucket })).await
+        self.begin_write_of(key, |bucket| Ok(Rows::ToCome { key: KeyText::of(key), bucket })).await
     }
 
     #[inline]
@@ -151,22 +150,23 @@ impl Operation {
             // One epoch for all keys: waiting for one while holding another would hold up the move itself.
             let epoch = self.inner.epochs.enter();
             let mut groups: Vec<(WriteRoute, Vec<usize>)> = Vec::new();
-            let mut ids = Vec::with_capacity(rows.len());
+            let mut touched = Vec::with_capacity(rows.len());
             let mut held = false;
             for (place, (key, row)) in rows.iter().enumerate() {
                 let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
                 held |= decision.held;
                 group(&mut groups, decision.stage.write_route(), place);
-                ids.push(row_id(key, row, decision.bucket)?);
+                touched.push(Some(Touched::new(key, row, decision.bucket)?));
             }
             if held {
                 self.wait_for_move(epoch, &mut waiting).await?;
                 continue;
             }
             let part = |(route, places): (WriteRoute, Vec<usize>)| {
+                // Every place is in one group.
                 let rows = match route.secondary {
                     None => Rows::NotMirrored,
-                    Some(_) => Rows::Many(places.iter().map(|place| Arc::clone(&ids[*place])).collect()),
+                    Some(_) => Rows::Many(places.iter().filter_map(|place| touched[*place].take()).collect()),
                 };
                 Part { ticket: WriteTicket::new(self, Arc::clone(&epoch), route, rows), places }
             };
@@ -229,22 +229,11 @@ fn one_authority(epoch: &Epoch) -> Result<(), Refused> {
     if earlier.authority() == later.authority() { Ok(()) } else { Err(Refused::Straddling) }
 }
 
-/// What stands for a digest where no single key does.
-fn several() -> String {
-    "(several keys)".to_owned()
-}
-
 fn group<Route: PartialEq>(groups: &mut Vec<(Route, Vec<usize>)>, route: Route, place: usize) {
     match groups.iter_mut().find(|(known, _)| *known == route) {
         Some((_, places)) => places.push(place),
         None => groups.push((route, vec![place])),
     }
-}
-
-fn row_id(key: &(impl Key + ?Sized), row: &(impl Key + ?Sized), bucket: Bucket) -> Result<Arc<RowId>, MissingKey> {
-    let row = row.with_text(|text| CohortKey::new(text).map(|_| Box::<str>::from(text)))?;
-    let key = key.with_text(|text| Box::<str>::from(text));
-    Ok(Arc::new(RowId { row, key, bucket }))
 }
 
 /// Whether this call belongs to the share: a cheap random draw, good enough for sampling and for nothing else.

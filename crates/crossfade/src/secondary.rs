@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What became of a secondary call.
 #[derive(Debug)]
@@ -19,11 +20,16 @@ pub(crate) enum Outcome<T> {
 
 /// Runs a secondary call to its end, its time-out or its panic.
 pub(crate) async fn guarded<F: Future>(call: F, timeout: Duration) -> Outcome<F::Output> {
-    match tokio::time::timeout(timeout, AssertUnwindSafe(call).catch_unwind()).await {
+    guarded_until(call, Instant::now() + timeout).await
+}
+
+/// The same, by a moment. Not an `async fn`: that would keep a second copy of the call, which may be large.
+pub(crate) fn guarded_until<F: Future>(call: F, deadline: Instant) -> impl Future<Output = Outcome<F::Output>> {
+    tokio::time::timeout_at(deadline, AssertUnwindSafe(call).catch_unwind()).map(|ended| match ended {
         Ok(Ok(answer)) => Outcome::Answered(answer),
         Ok(Err(_panic)) => Outcome::Panicked,
         Err(_elapsed) => Outcome::TimedOut,
-    }
+    })
 }
 
 /// How many secondary calls may be in flight in this instance.

@@ -6,7 +6,7 @@ use crate::epoch::Epoch;
 use crate::migration::Inner;
 use crate::observe::{Counter, OperationStats, timed_now};
 use crate::operation::Operation;
-use crate::secondary::{Outcome, Permit, guarded};
+use crate::secondary::{Outcome, Permit, guarded_until};
 use compare::{Compare, Comparison};
 use crossfade_core::{History, Revision, Side};
 use std::future::Future;
@@ -21,8 +21,29 @@ pub struct ReadTicket<'a> {
     pub(crate) epoch: Arc<Epoch>,
     pub(crate) authority: Side,
     pub(crate) compare: Option<Side>,
-    pub(crate) digest: String,
+    pub(crate) digest: KeyDigest,
     pub(crate) freshness: Freshness,
+}
+
+/// Names the key of a read in a mismatch, should there be one: only then is it worth a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeyDigest {
+    Of(u64),
+    /// No single key stands for the read.
+    Several,
+}
+
+impl KeyDigest {
+    pub(crate) fn of(text: &str) -> KeyDigest {
+        KeyDigest::Of(crate::key::hash(text))
+    }
+
+    fn text(self) -> String {
+        match self {
+            KeyDigest::Of(hash) => crate::key::digest_of_hash(hash),
+            KeyDigest::Several => "(several keys)".to_owned(),
+        }
+    }
 }
 
 /// How a method reads (R22).
@@ -144,7 +165,7 @@ struct Comparing {
     timeout: Duration,
     history: History,
     revision: Revision,
-    digest: String,
+    digest: KeyDigest,
     freshness: Freshness,
     _permit: Permit,
 }
@@ -180,11 +201,11 @@ impl Comparing {
                     tracing::warn!(
                         migration = %inner.id,
                         operation = %self.stats.name,
-                        key_digest = %self.digest,
+                        key_digest = %self.digest.text(),
                         fields = ?fields,
                         "source and target differ"
                     );
-                    self.stats.sample(self.digest.clone(), fields);
+                    self.stats.sample(self.digest.text(), fields);
                     Counter::Mismatched
                 }
             }
@@ -250,7 +271,7 @@ impl Comparing {
         S: Future<Output = Result<T, E>> + Send + 'static,
     {
         let began = Instant::now();
-        let counter = match guarded(async { again(side).await }, self.timeout).await {
+        let counter = match guarded_until(async { again(side).await }, began + self.timeout).await {
             Outcome::Answered(Ok(value)) => {
                 if first {
                     self.stats.latency(side, began.elapsed());

@@ -3,13 +3,14 @@
 mod order;
 mod prepared;
 mod settle;
+mod touched;
 
 pub(crate) use order::RowOrder;
 pub use prepared::Prepared;
+pub(crate) use touched::{KeyText, Touched};
 
 use crate::epoch::Epoch;
 use crate::key::Key;
-use crate::marks::RowId;
 use crate::observe::{Counter, timed_now};
 use crate::operation::Operation;
 use crossfade_core::{Bucket, Effect, Side, WriteRoute};
@@ -29,15 +30,15 @@ pub enum Mirror {
 }
 
 /// The rows that a write touches.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Rows {
     /// One side only: nothing to hold equal.
     NotMirrored,
-    One(Arc<RowId>),
-    Many(Vec<Arc<RowId>>),
+    One(Touched),
+    Many(Vec<Touched>),
     /// The authority makes the row's key (R17): it is known from its answer.
     ToCome {
-        key: Box<str>,
+        key: KeyText,
         bucket: Bucket,
     },
     /// A write that cannot be split by key names no rows (R18).
@@ -45,10 +46,10 @@ pub(crate) enum Rows {
 }
 
 impl Rows {
-    pub(crate) fn ids(&self) -> &[Arc<RowId>] {
+    pub(crate) fn touched(&self) -> &[Touched] {
         match self {
-            Rows::One(id) => std::slice::from_ref(id),
-            Rows::Many(ids) => ids,
+            Rows::One(row) => std::slice::from_ref(row),
+            Rows::Many(rows) => rows,
             Rows::NotMirrored | Rows::ToCome { .. } | Rows::Unknown => &[],
         }
     }
@@ -214,7 +215,8 @@ impl<'a> WriteTicket<'a> {
         let mut writing = Mirroring::begin(operation, epoch, rows, route.authority);
         let began = Instant::now();
         let answer = call.await;
-        operation.stats.latency(route.authority, began.elapsed());
+        let answered = Instant::now();
+        operation.stats.latency(route.authority, answered - began);
         match &answer {
             Ok(value) => {
                 // Making the call is user code too: a panic there must not reach the caller, whose write was accepted.
@@ -223,7 +225,9 @@ impl<'a> WriteTicket<'a> {
                     mirror(value, secondary)
                 }));
                 match made {
-                    Ok(call) => writing.mirror(kind, mirror_effect_of, call).await,
+                    Ok(call) => {
+                        writing.mirror(operation, kind, mirror_effect_of, call).within(operation, answered).await
+                    }
                     Err(_panic) => writing.not_begun(),
                 }
             }

@@ -4,11 +4,11 @@
 use super::settle::{Ending, Mirroring};
 use super::{Mirror, Rows};
 use crate::epoch::Epoch;
-use crate::migration::Inner;
 use crate::operation::Operation;
 use crossfade_core::{Effect, Side, WriteRoute};
 use std::future::Future;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 /// A write whose authoritative part is in a transaction that has yet to end.
 ///
@@ -17,7 +17,7 @@ use std::sync::Arc;
 #[must_use = "end it with `mirror` after commit or `rolled_back` after rollback; dropped, its row stays marked"]
 pub struct Prepared {
     route: WriteRoute,
-    inner: Arc<Inner>,
+    operation: Operation,
     state: Option<State>,
 }
 
@@ -42,7 +42,7 @@ impl Prepared {
                 State::Mirrored(mirroring)
             }
         };
-        Prepared { route, inner: Arc::clone(&operation.inner), state: Some(state) }
+        Prepared { route, operation: operation.clone(), state: Some(state) }
     }
 
     /// The side on which the transaction has to run. Begin the transaction after preparing, not before.
@@ -60,11 +60,14 @@ impl Prepared {
         match (self.state.take(), self.route.secondary) {
             (Some(State::Mirrored(mirroring)), Some(secondary)) => {
                 match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mirror(secondary))) {
-                    Ok(call) => mirroring.mirror(Mirror::State, effect_of, call).await,
+                    Ok(call) => {
+                        let running = mirroring.mirror(&self.operation, Mirror::State, effect_of, call);
+                        running.within(&self.operation, Instant::now()).await;
+                    }
                     Err(_panic) => mirroring.not_begun(),
                 }
             }
-            (Some(State::Single(epoch)), _) => Ending::new(&self.inner, epoch).known(),
+            (Some(State::Single(epoch)), _) => Ending::new(&self.operation.inner, epoch).known(),
             (Some(State::Mirrored(_)) | None, _) => {}
         }
     }
@@ -73,7 +76,7 @@ impl Prepared {
     pub fn rolled_back(mut self) {
         match self.state.take() {
             Some(State::Mirrored(mirroring)) => mirroring.nothing_written(),
-            Some(State::Single(epoch)) => Ending::new(&self.inner, epoch).known(),
+            Some(State::Single(epoch)) => Ending::new(&self.operation.inner, epoch).known(),
             None => {}
         }
     }
@@ -82,7 +85,7 @@ impl Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         if let Some(State::Single(epoch)) = self.state.take() {
-            drop(Ending::new(&self.inner, epoch));
+            drop(Ending::new(&self.operation.inner, epoch));
         }
     }
 }

@@ -1,18 +1,21 @@
 //! How a write ends: known, or lingering; mirrored, or marked.
 
 use super::order::{Order, QueueFull, Turn, Writing};
-use super::{Mirror, Rows};
+use super::{KeyText, Mirror, Rows, Touched};
 use crate::epoch::Epoch;
 use crate::key::Key;
-use crate::marks::RowId;
 use crate::migration::Inner;
 use crate::observe::{Counter, OperationStats};
 use crate::operation::{Operation, sampled};
-use crate::secondary::{Outcome, Permit, guarded};
-use crossfade_core::{Checks, CohortKey, Effect, MarkReason, Side};
+use crate::secondary::{Outcome, Permit, guarded_until};
+use crossfade_core::{Checks, Effect, MarkReason, Options, Side};
+#[cfg(not(feature = "testing"))]
+use futures::FutureExt;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 /// An operation that holds its epoch. Dropped without [`Ending::known`], it goes on holding it until its linger has
@@ -95,9 +98,9 @@ impl Mirroring {
     pub(crate) fn begin(operation: &Operation, epoch: Arc<Epoch>, rows: Rows, authority: Side) -> Mirroring {
         let inner = Arc::clone(&operation.inner);
         let begin = |row: &str| inner.order.begin(xxhash_rust::xxh3::xxh3_64(row.as_bytes()));
-        let ids = rows.ids();
-        let first = ids.first().map(|id| begin(&id.row));
-        let writing = ids.iter().skip(1).map(|id| begin(&id.row)).collect();
+        let touched = rows.touched();
+        let first = touched.first().map(|row| begin(row.row()));
+        let writing = touched.iter().skip(1).map(|row| begin(row.row())).collect();
         Mirroring {
             stats: Arc::clone(&operation.stats),
             epoch: Some(epoch),
@@ -117,21 +120,21 @@ impl Mirroring {
         if matches!(self.rows, Rows::Unknown | Rows::ToCome { .. }) {
             self.inner.marks.suspect_everything();
         }
-        for id in self.rows.ids() {
-            self.inner.marks.set(id, reason, linger);
+        for row in self.rows.touched() {
+            self.inner.marks.set(&row.id(), reason, linger);
         }
     }
 
     /// The authority has made the row's key.
     pub(crate) fn name(&mut self, row: &(impl Key + ?Sized)) {
         let Rows::ToCome { key, bucket } = &self.rows else { return };
-        let Some(row) = row.with_text(|text| CohortKey::new(text).ok().map(|_| Box::<str>::from(text))) else {
+        let Ok(row) = KeyText::of_row(row) else {
             // Without a name only a verification finds it again.
             self.inner.marks.suspect_everything();
             return;
         };
-        self.first = Some(self.inner.order.begin(xxhash_rust::xxh3::xxh3_64(row.as_bytes())));
-        self.rows = Rows::One(Arc::new(RowId { row, key: key.clone(), bucket: *bucket }));
+        self.first = Some(self.inner.order.begin(xxhash_rust::xxh3::xxh3_64(row.as_str().as_bytes())));
+        self.rows = Rows::One(Touched::named(key.clone(), row, *bucket));
         self.named = Named::After;
     }
 
@@ -156,40 +159,68 @@ impl Mirroring {
         self.if_dropped = Some(MarkReason::Prepared);
     }
 
-    /// The authority accepted the write: runs the secondary's on a task of its own, and waits for it up to the bound.
-    pub(crate) async fn mirror<E, S>(mut self, kind: Mirror, effect_of: fn(&E) -> Effect, call: S)
+    /// The authority accepted the write: runs the secondary's on a task of its own. Not an `async fn`, so that neither
+    /// the call nor this is kept twice.
+    pub(crate) fn mirror<E, S>(
+        mut self,
+        operation: &Operation,
+        kind: Mirror,
+        effect_of: fn(&E) -> Effect,
+        call: S,
+    ) -> Running
     where
         E: 'static,
         S: Future<Output = Result<(), E>> + Send + 'static,
     {
         // From here until the task has ended, whatever happens, the secondary's state is unknown.
         self.if_dropped = Some(MarkReason::SecondaryUnknown);
-        let Some(epoch) = self.epoch.clone() else { return };
+        let Some(epoch) = &self.epoch else { return Running(None) };
         let options = epoch.plan.options();
+        let (bounds, in_flight) = (Bounds::of(options), options.secondary_in_flight);
         let mut overlapped = false;
-        let first = self.first.take().map(|writing| {
+        let mut accepted = |writing: Writing| {
             let (turn, order) = writing.accepted();
             overlapped |= order == Order::Overlapped;
             turn
-        });
-        let rest: Vec<Turn> = std::mem::take(&mut self.writing)
-            .into_iter()
-            .map(|writing| {
-                let (turn, order) = writing.accepted();
-                overlapped |= order == Order::Overlapped;
-                turn
-            })
-            .collect();
-        let Some(permit) = self.inner.budget.acquire(options.secondary_in_flight) else {
-            self.if_dropped = Some(MarkReason::OverBudget);
-            return;
         };
-        let (stats, runtime) = (Arc::clone(&self.stats), self.inner.runtime.clone());
-        let task = Secondary { mirroring: self, first, rest, overlapped, kind, _permit: permit };
-        let running = runtime.spawn(task.run(effect_of, call));
-        if tokio::time::timeout(options.secondary_wait, running).await.is_err() {
-            stats.count(Counter::SecondaryLate);
+        let first = self.first.take().map(&mut accepted);
+        let rest: Vec<Turn> = std::mem::take(&mut self.writing).into_iter().map(accepted).collect();
+        let Some(permit) = operation.inner.budget.acquire(in_flight) else {
+            self.if_dropped = Some(MarkReason::OverBudget);
+            // Marked before the row's next write may go.
+            drop(self);
+            return Running(None);
+        };
+        let task = Secondary { mirroring: self, first, rest, overlapped, kind, bounds, _permit: permit };
+        Running(Some((operation.inner.runtime.spawn(task.run(effect_of, call)), bounds.wait)))
+    }
+}
+
+/// The secondary's task, unless there was nothing to begin.
+#[must_use = "the caller waits for it, up to the bound"]
+pub(crate) struct Running(Option<(JoinHandle<()>, Duration)>);
+
+impl Running {
+    /// Waits for it up to the plan's `secondary_wait` from `answered` on; then it goes on in the background. Cancel safe.
+    pub(crate) async fn within(self, operation: &Operation, answered: Instant) {
+        let Some((running, wait)) = self.0 else { return };
+        if tokio::time::timeout_at(answered + wait, running).await.is_err() {
+            operation.stats.count(Counter::SecondaryLate);
         }
+    }
+}
+
+/// What the plan says of a secondary write.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    wait: Duration,
+    timeout: Duration,
+    checks: Checks,
+}
+
+impl Bounds {
+    fn of(options: &Options) -> Bounds {
+        Bounds { wait: options.secondary_wait, timeout: options.secondary_timeout, checks: options.checks }
     }
 }
 
@@ -212,80 +243,98 @@ struct Secondary {
     rest: Vec<Turn>,
     overlapped: bool,
     kind: Mirror,
+    bounds: Bounds,
     _permit: Permit,
 }
 
 impl Secondary {
-    async fn run<E, S>(mut self, effect_of: fn(&E) -> Effect, call: S)
+    /// Not an `async fn`: that would keep everything twice, the call among it.
+    fn run<E, S>(mut self, effect_of: fn(&E) -> Effect, call: S) -> impl Future<Output = ()> + Send + use<E, S>
     where
+        E: 'static,
         S: Future<Output = Result<(), E>> + Send + 'static,
     {
-        let Some(epoch) = self.mirroring.epoch.clone() else { return };
-        let options = epoch.plan.options();
-        if !self.rest.is_empty() {
-            // Batches that wait for one another's rows could wait for ever: unless it is first everywhere, the
-            // batch goes at once, and its rows are marked.
-            for turn in self.first.iter_mut().chain(&mut self.rest) {
-                self.overlapped |= !turn.is_first();
-            }
-        } else if let Some(turn) = &mut self.first {
-            match tokio::time::timeout(options.secondary_timeout, turn.come()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(QueueFull)) | Err(_) => {
-                    self.mirroring.if_dropped = Some(MarkReason::OverBudget);
-                    return;
+        async move {
+            // As a whole, the permit too: a block that names its fields would take only those along.
+            let this = &mut self;
+            let Bounds { timeout, checks, .. } = this.bounds;
+            if !this.rest.is_empty() {
+                // Batches that wait for one another's rows could wait for ever: unless it is first everywhere, the
+                // batch goes at once, and its rows are marked.
+                for turn in this.first.iter_mut().chain(&mut this.rest) {
+                    this.overlapped |= !turn.is_first();
+                }
+            } else if let Some(turn) = &mut this.first
+                && !turn.is_first()
+            {
+                match tokio::time::timeout(timeout, turn.come()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(QueueFull)) | Err(_) => {
+                        this.mirroring.if_dropped = Some(MarkReason::OverBudget);
+                        return;
+                    }
                 }
             }
-        }
-        let stats = Arc::clone(&self.mirroring.stats);
-        let began = Instant::now();
-        #[cfg(feature = "testing")]
-        let call = self.mirroring.inner.faults.meet(&self.mirroring.inner.runtime, call);
-        #[cfg(not(feature = "testing"))]
-        let call = async { Ok(call.await) };
-        let effect = match guarded(call, options.secondary_timeout).await {
-            Outcome::Answered(Ok(Ok(()))) => Effect::Applied,
-            Outcome::Answered(Ok(Err(error))) => {
-                stats.count(Counter::SecondaryErrors);
-                effect_of(&error)
+            let began = Instant::now();
+            #[cfg(feature = "testing")]
+            let call = this.mirroring.inner.faults.meet(&this.mirroring.inner.runtime, call);
+            #[cfg(not(feature = "testing"))]
+            let call = call.map(Ok::<_, Effect>);
+            let ended = guarded_until(call, began + timeout).await;
+            let mirroring = &mut this.mirroring;
+            mirroring.stats.latency(mirroring.authority.other(), began.elapsed());
+            let effect = effect_of_outcome(&mirroring.stats, ended, effect_of);
+            mirroring.if_dropped = match (effect.mark_of_secondary(), this.overlapped, this.kind) {
+                (Some(reason), _, _) => Some(reason),
+                (None, true, _) => Some(MarkReason::Overlapped),
+                (None, false, Mirror::Guess) => Some(MarkReason::Replayed),
+                (None, false, Mirror::State) => None,
+            };
+            let check = match checks {
+                Checks::Full => true,
+                Checks::Sample(share) => sampled(share),
+            };
+            if mirroring.if_dropped.is_none() && (check || mirroring.named == Named::After) {
+                this.check(timeout).await;
             }
-            Outcome::Answered(Err(effect)) => effect,
-            Outcome::TimedOut => {
-                stats.count(Counter::SecondaryTimeouts);
-                Effect::Unknown
-            }
-            Outcome::Panicked => {
-                stats.count(Counter::SecondaryPanics);
-                Effect::Unknown
-            }
-        };
-        stats.latency(self.mirroring.authority.other(), began.elapsed());
-        self.mirroring.if_dropped = match (effect.mark_of_secondary(), self.overlapped, self.kind) {
-            (Some(reason), _, _) => Some(reason),
-            (None, true, _) => Some(MarkReason::Overlapped),
-            (None, false, Mirror::Guess) => Some(MarkReason::Replayed),
-            (None, false, Mirror::State) => None,
-        };
-        let check = match options.checks {
-            Checks::Full => true,
-            Checks::Sample(share) => sampled(share),
-        };
-        if self.mirroring.if_dropped.is_none() && (check || self.mirroring.named == Named::After) {
-            self.check(options.secondary_timeout).await;
         }
     }
 
     /// R5: reads both sides after the fact. The check belongs to the operation, which goes on holding its epoch.
-    async fn check(&mut self, timeout: std::time::Duration) {
+    async fn check(&mut self, timeout: Duration) {
         let mirroring = &mut self.mirroring;
         let Some(rows) = mirroring.inner.rows.get().cloned() else { return };
-        for id in mirroring.rows.ids() {
+        for row in mirroring.rows.touched() {
             mirroring.stats.count(Counter::Checked);
             // A check that comes to no answer leaves the row as doubtful as one that differed.
-            if !matches!(rows.equal(&id.row, mirroring.authority, timeout).await, Ok(true)) {
+            if !matches!(rows.equal(row.row(), mirroring.authority, timeout).await, Ok(true)) {
                 mirroring.stats.count(Counter::ChecksDiffered);
                 mirroring.if_dropped = Some(MarkReason::CheckDiffered);
             }
+        }
+    }
+}
+
+/// What became of the secondary's write, counted.
+fn effect_of_outcome<E>(
+    stats: &OperationStats,
+    ended: Outcome<Result<Result<(), E>, Effect>>,
+    effect_of: fn(&E) -> Effect,
+) -> Effect {
+    match ended {
+        Outcome::Answered(Ok(Ok(()))) => Effect::Applied,
+        Outcome::Answered(Ok(Err(error))) => {
+            stats.count(Counter::SecondaryErrors);
+            effect_of(&error)
+        }
+        Outcome::Answered(Err(effect)) => effect,
+        Outcome::TimedOut => {
+            stats.count(Counter::SecondaryTimeouts);
+            Effect::Unknown
+        }
+        Outcome::Panicked => {
+            stats.count(Counter::SecondaryPanics);
+            Effect::Unknown
         }
     }
 }

@@ -1,0 +1,106 @@
+//! A row that a write touches, kept without allocating where its keys are short: almost no write leaves a mark, and
+//! only a mark needs the row's name for longer.
+
+use crate::key::Key;
+use crate::marks::RowId;
+use crossfade_core::{Bucket, CohortKey, MissingKey};
+use std::sync::Arc;
+
+/// The row of a write, by its keys.
+#[derive(Debug)]
+pub(crate) struct Touched {
+    row: KeyText,
+    key: KeyText,
+    bucket: Bucket,
+}
+
+impl Touched {
+    /// The row with these keys.
+    pub(crate) fn new(
+        key: &(impl Key + ?Sized),
+        row: &(impl Key + ?Sized),
+        bucket: Bucket,
+    ) -> Result<Touched, MissingKey> {
+        Ok(Touched { row: KeyText::of_row(row)?, key: KeyText::of(key), bucket })
+    }
+
+    /// The row whose key came later.
+    pub(crate) fn named(key: KeyText, row: KeyText, bucket: Bucket) -> Touched {
+        Touched { row, key, bucket }
+    }
+
+    /// Canonical text of the row key.
+    pub(crate) fn row(&self) -> &str {
+        self.row.as_str()
+    }
+
+    /// As marks know it.
+    pub(crate) fn id(&self) -> Arc<RowId> {
+        Arc::new(RowId { row: self.row().into(), key: self.key.as_str().into(), bucket: self.bucket })
+    }
+}
+
+/// Room for a UUID.
+const SHORT: usize = 38;
+
+/// The canonical text of a key.
+#[derive(Debug, Clone)]
+pub(crate) enum KeyText {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Box<str>),
+}
+
+impl KeyText {
+    pub(crate) fn of(key: &(impl Key + ?Sized)) -> KeyText {
+        key.with_text(|text| KeyText::from(text))
+    }
+
+    /// The text of a row key, which must not be missing (R13).
+    pub(crate) fn of_row(row: &(impl Key + ?Sized)) -> Result<KeyText, MissingKey> {
+        row.with_text(|text| CohortKey::new(text).map(|_| KeyText::from(text)))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        match self {
+            // Copied from a text as it was: still one.
+            KeyText::Short { length, bytes } => std::str::from_utf8(&bytes[..usize::from(*length)]).unwrap_or_default(),
+            KeyText::Long(text) => text,
+        }
+    }
+}
+
+impl From<&str> for KeyText {
+    fn from(text: &str) -> KeyText {
+        match u8::try_from(text.len()) {
+            Ok(length) if text.len() <= SHORT => {
+                let mut bytes = [0; SHORT];
+                bytes[..text.len()].copy_from_slice(text.as_bytes());
+                KeyText::Short { length, bytes }
+            }
+            Ok(_) | Err(_) => KeyText::Long(text.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_any_length_is_kept_as_it_is() {
+        for length in [0, 1, SHORT - 1, SHORT, SHORT + 1, 255, 256, 300] {
+            let text = "ë".repeat(length / 2) + &"x".repeat(length % 2);
+            assert_eq!(text.len(), length);
+            assert_eq!(KeyText::from(text.as_str()).as_str(), text);
+        }
+    }
+
+    #[test]
+    fn marks_know_the_row_by_its_keys() {
+        let bucket = Bucket::new(7).unwrap();
+        let touched = Touched::new("u1", &42, bucket).unwrap();
+        assert_eq!(*touched.id(), RowId { row: "42".into(), key: "u1".into(), bucket });
+        assert_eq!(Touched::new("u1", "", bucket).map(drop), Err(MissingKey));
+    }
+}
