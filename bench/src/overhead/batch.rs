@@ -2,7 +2,7 @@
 
 use super::launchdarkly::LocalCaller;
 use super::subjects::Caller;
-use crate::measure::{PollTime, cpu_ns, poll_timed};
+use crate::measure::{cpu_ns, middle_mean, poll_timed};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
@@ -124,21 +124,16 @@ pub(crate) fn callers_own<C: Caller>(
                 let mut caller = caller();
                 let first = first + place * each;
                 tokio::spawn(async move {
-                    let time = PollTime::default();
-                    calls!(caller, first, shape, |call| poll_timed(call, &time).await);
-                    time
+                    let mut spent = Vec::with_capacity(each as usize);
+                    calls!(caller, first, shape, |call| spent.push(poll_timed(call, clock).await));
+                    spent
                 })
             })
             .collect();
-        let all = PollTime::default();
-        for time in futures::future::join_all(tasks).await {
-            if let Ok(time) = time {
-                all.add(&time);
-            }
-        }
+        let spent = futures::future::join_all(tasks).await.into_iter().flat_map(Result::unwrap_or_default);
         for _ in 0..LAST_TURNS {
             tokio::task::yield_now().await;
         }
-        all.per_operation(each * shape.callers, clock)
+        middle_mean(spent.collect())
     })
 }

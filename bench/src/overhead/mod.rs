@@ -14,7 +14,7 @@ mod stages;
 mod subjects;
 mod workers;
 
-use crate::measure::PollTime;
+use crate::measure::cost_of_clock;
 use crossfade::Stage;
 use dao::{AtOnce, YieldsOnce};
 use report::{Progress, Report};
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     // One thread for callers and background alike: the peers' migrator cannot leave its thread, and CPU time then has
     // no waking of sleeping threads in it, which says more about the load of a machine than about a library.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let clock = PollTime::clock();
+    let clock = cost_of_clock();
     let decision = decision::measure(&runtime, arguments.rounds)?;
     let ready = stages::measure(&runtime, AtOnce, &stages, arguments.rounds, clock, &progress.part("ready"))?;
     let yielding = stages::measure(&runtime, YieldsOnce, &stages, arguments.rounds, clock, &progress.part("yielding"))?;
