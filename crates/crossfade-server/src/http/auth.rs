@@ -108,7 +108,7 @@ impl App {
 
     /// A browser says where a request comes from: other sites may not act here, nor reach an open server by a
     /// name that they made point to it.
-    fn same_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+    pub(crate) fn same_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let host = text(header::HOST).unwrap_or_default();
         if self.settings.open && !is_loopback_name(host) {

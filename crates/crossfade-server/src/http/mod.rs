@@ -2,6 +2,7 @@
 //! what is allowed is decided by the law.
 
 pub mod auth;
+mod dashboard;
 mod instances;
 mod limits;
 pub mod listen;
@@ -10,6 +11,7 @@ mod metrics;
 mod ofrep;
 mod operate;
 mod reply;
+mod runbooks;
 mod stream;
 mod tokens;
 
@@ -164,6 +166,7 @@ pub fn router(app: App) -> Router {
     let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
     router
         .route("/openapi.json", get(move || std::future::ready((json, document.to_string()))))
+        .merge(dashboard::routes())
         .route("/healthz", get(look::healthz))
         .route("/metrics", get(metrics::metrics))
         .fallback(|| async {
