@@ -98,31 +98,63 @@ fn the_whole_way_with_its_exit_codes() {
     assert_eq!((code, &result["event"], &result["refused"]), (0, &Json::from("result"), &Json::from(0)), "{result}");
 
     let (code, result) = home.json(&["verify", "events"]);
-    assert_eq!((code, &result["verdict"], &result["missing_in_target"]), (4, &Json::from("diverged"), &Json::from(12_000)));
+    assert_eq!(
+        (code, &result["verdict"], &result["missing_in_target"]),
+        (4, &Json::from("diverged"), &Json::from(12_000))
+    );
     assert_eq!(
         keys(&result),
-        ["different", "event", "extra_in_target", "missing_in_target", "rows_source", "rows_target", "seconds", "unknown_ranges", "verdict"]
+        [
+            "different",
+            "event",
+            "extra_in_target",
+            "missing_in_target",
+            "rows_source",
+            "rows_target",
+            "seconds",
+            "unknown_ranges",
+            "verdict"
+        ]
     );
 
     let (code, result) = home.json(&["backfill", "events"]);
     assert_eq!((code, &result["rows_read"], &result["rows_written"]), (0, &Json::from(12_000), &Json::from(12_000)));
     assert_eq!(
         keys(&result),
-        ["chunks", "chunks_resumed", "event", "rows_deleted", "rows_per_second", "rows_read", "rows_unchanged", "rows_written", "seconds"]
+        [
+            "chunks",
+            "chunks_resumed",
+            "event",
+            "rows_deleted",
+            "rows_per_second",
+            "rows_read",
+            "rows_unchanged",
+            "rows_written",
+            "seconds"
+        ]
     );
     assert_eq!(home.json(&["verify", "events"]).0, 0);
 
     home.sqlite("UPDATE events SET user_id = 'other' WHERE id = 77; DELETE FROM events WHERE id = 78; INSERT INTO events VALUES (99999, 'ghost', NULL, NULL)");
     let (code, _) = home.json(&["verify", "events", "--keys", "differ.jsonl"]);
     assert_eq!(code, 4);
-    let lines: Vec<Json> = std::fs::read_to_string(home.path().join("differ.jsonl")).unwrap().lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    let mut kinds: Vec<(i64, &str, usize)> =
-        lines.iter().map(|l| (l["key"][0].as_i64().unwrap(), l["kind"].as_str().unwrap(), l["fields"].as_array().unwrap().len())).collect();
+    let lines: Vec<Json> = std::fs::read_to_string(home.path().join("differ.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|l| serde_json::from_str(l).unwrap())
+        .collect();
+    let mut kinds: Vec<(i64, &str, usize)> = lines
+        .iter()
+        .map(|l| (l["key"][0].as_i64().unwrap(), l["kind"].as_str().unwrap(), l["fields"].as_array().unwrap().len()))
+        .collect();
     kinds.sort_unstable();
     assert_eq!(kinds, [(77, "different", 1), (78, "missing_in_target", 0), (99_999, "extra_in_target", 0)]);
 
     let (code, result) = home.json(&["repair", "events", "--keys", "differ.jsonl"]);
-    assert_eq!((code, &result["repaired"], &result["unchanged"], &result["failed"]), (0, &Json::from(3), &Json::from(0), &Json::from(0)));
+    assert_eq!(
+        (code, &result["repaired"], &result["unchanged"], &result["failed"]),
+        (0, &Json::from(3), &Json::from(0), &Json::from(0))
+    );
     assert_eq!(home.json(&["verify", "events"]).0, 0);
 
     home.sqlite("UPDATE events SET user_id = 'other' WHERE id = 5");
@@ -201,8 +233,23 @@ fn mistakes_have_their_exit_codes_and_say_what_to_do() {
 #[test]
 fn init_asks_the_source_and_check_reads_what_it_wrote() {
     let home = Home::new("init", 1);
-    let source = format!("{}{}options=-csearch_path%3D{}", server(), if server().contains('?') { '&' } else { '?' }, home.schema);
-    let (code, _) = home.json(&["--config", "new.toml", "init", "--id", "moved", "--source", &source, "--target", &format!("sqlite://{}", home.file().display())]);
+    let source = format!(
+        "{}{}options=-csearch_path%3D{}",
+        server(),
+        if server().contains('?') { '&' } else { '?' },
+        home.schema
+    );
+    let (code, _) = home.json(&[
+        "--config",
+        "new.toml",
+        "init",
+        "--id",
+        "moved",
+        "--source",
+        &source,
+        "--target",
+        &format!("sqlite://{}", home.file().display()),
+    ]);
     assert_eq!(code, 0);
     let text = std::fs::read_to_string(home.path().join("new.toml")).unwrap();
     assert!(text.contains("[migration.moved.table.events]") && text.contains("cohort = [\"user_id\"]"), "{text}");

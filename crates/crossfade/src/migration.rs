@@ -9,7 +9,7 @@ use crate::plan::{PlanSource, PlanSourceError, Steward};
 use crate::repair::{ErasedRows, run_repairer};
 use crate::rows::RowPair;
 use crate::secondary::Budget;
-use crate::write::RowOrder;
+use crate::write::{InFlight, RowOrder};
 use crossfade_core::{CohortKey, MissingKey, Plan, Revision, Stage, Switches};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -49,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) marks: Marks,
     pub(crate) order: Arc<RowOrder>,
     pub(crate) budget: Arc<Budget>,
+    pub(crate) in_flight: InFlight,
     /// Set once, by the first DAO that has `#[snapshot]` and `#[restore]`, or by [`Migration::attach_rows`].
     pub(crate) rows: OnceLock<Arc<dyn ErasedRows>>,
     pub(crate) totals: Totals,
@@ -160,6 +161,7 @@ impl Builder {
             marks: Marks::new(),
             order: Arc::new(RowOrder::new()),
             budget: Arc::default(),
+            in_flight: InFlight::new(),
             rows: OnceLock::new(),
             totals: Totals::default(),
             repairing: AtomicU32::new(0),

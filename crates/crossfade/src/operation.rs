@@ -46,7 +46,8 @@ impl Operation {
         let epoch = self.inner.epochs.enter();
         let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
         let route = decision.stage.read_route();
-        Ok(self.read_ticket(epoch, route, || key.with_text(KeyDigest::of)))
+        let ticket = self.read_ticket(epoch, route, || key.with_text(KeyDigest::of));
+        Ok(ReadTicket { bucket: Some(decision.bucket), ..ticket })
     }
 
     #[inline]
@@ -60,6 +61,7 @@ impl Operation {
             compare,
             digest,
             freshness: Freshness::Linearizable,
+            bucket: None,
         }
     }
 
@@ -75,7 +77,10 @@ impl Operation {
             let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
             group(&mut groups, decision.stage.read_route(), place);
         }
-        let part = |(route, places)| Part { ticket: self.read_ticket(Arc::clone(&epoch), route, || KeyDigest::Several), places };
+        let part = |(route, places)| Part {
+            ticket: self.read_ticket(Arc::clone(&epoch), route, || KeyDigest::Several),
+            places,
+        };
         Ok(groups.into_iter().map(part).collect())
     }
 

@@ -19,7 +19,9 @@ pub enum Refused {
         waited: Duration,
     },
     /// The operation cannot be split by key, and the plan has keys on both sides of the cut-over (R18).
-    #[error("some keys are past the cut-over and some are not, and this operation cannot be split by key: take the ramp back to 0 or on to 100 %, and set `whole = true` in the plan")]
+    #[error(
+        "some keys are past the cut-over and some are not, and this operation cannot be split by key: take the ramp back to 0 or on to 100 %, and set `whole = true` in the plan"
+    )]
     Straddling,
     /// `#[snapshot]`, `#[restore]` and `#[scan]` see one side: on both at once they have no meaning.
     #[error("`{method}` belongs to one side: call it on the source or the target, or give a snapshot its key")]

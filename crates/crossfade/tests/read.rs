@@ -148,3 +148,27 @@ async fn reads_of_several_keys_are_split_by_where_they_stand() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_difference_while_a_dual_write_is_under_way_does_not_count() {
+    let (pair, (migration, _control)) = (Pair::default(), migration(Stage::Shadow).await);
+    pair.write(&migration, 1, "1:a").await.unwrap();
+    // The source has the new value for longer than all rereads of a quiet key take.
+    pair.target.fault(Fault::Slow(Duration::from_millis(1_500)));
+    pair.write(&migration, 1, "1:b").await.unwrap();
+    pair.read(&migration, 1).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let seen = migration.observe();
+    assert_eq!((seen.total(|seen| seen.matched), seen.total(|seen| seen.mismatched)), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_difference_of_a_marked_row_is_known_already() {
+    let (pair, (migration, _control)) = (Pair::default(), migration(Stage::Shadow).await);
+    pair.target.fault(Fault::RefuseBefore);
+    pair.write(&migration, 1, "1:a").await.unwrap();
+    pair.read(&migration, 1).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let seen = migration.observe();
+    assert_eq!((seen.total(|seen| seen.unknown), seen.total(|seen| seen.mismatched)), (1, 0));
+}

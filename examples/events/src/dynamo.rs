@@ -2,10 +2,12 @@
 
 use crate::dao::{Event, EventDao, EventError, EventId, Line};
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
 };
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use crossfade::rows::{Cursor, Page};
 use std::collections::HashMap;
 
@@ -32,6 +34,27 @@ pub struct DynamoEvents {
 }
 
 impl DynamoEvents {
+    /// A client for a region. With an endpoint of its own, such as a local one, the credentials are made up; otherwise
+    /// they come from the environment, the profile or the machine, as for every AWS tool.
+    pub async fn client(region: &str, endpoint: Option<&str>) -> Client {
+        let http =
+            aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let config = match endpoint {
+            Some(endpoint) => aws_sdk_dynamodb::Config::builder()
+                .behavior_version(BehaviorVersion::latest())
+                .region(Region::new(region.to_owned()))
+                .credentials_provider(Credentials::new("local", "local", None, None, "local"))
+                .endpoint_url(endpoint)
+                .http_client(http)
+                .build(),
+            None => {
+                let loader = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.to_owned()));
+                (&loader.http_client(http).load().await).into()
+            }
+        };
+        Client::from_conf(config)
+    }
+
     /// Makes the table.
     ///
     /// # Errors
@@ -81,8 +104,18 @@ fn key(id: &EventId) -> Item {
 }
 
 fn item(event: &Event) -> Item {
-    let Event { id: _, line: _, tail, origin, destination, scheduled, departure_delay, arrival_delay, air_time, distance } =
-        event;
+    let Event {
+        id: _,
+        line: _,
+        tail,
+        origin,
+        destination,
+        scheduled,
+        departure_delay,
+        arrival_delay,
+        air_time,
+        distance,
+    } = event;
     let number = |value: &Option<i32>| value.map(|value| AttributeValue::N(value.to_string()));
     let rest = [
         ("tail", tail.as_deref().map(text)),
@@ -100,9 +133,7 @@ fn item(event: &Event) -> Item {
 
 fn event(item: &Item) -> Result<Event, EventError> {
     let corrupt = |name: &str| EventError::Corrupt(format!("attribute {name}"));
-    let string = |name: &str| {
-        item.get(name).map(|value| value.as_s().cloned().map_err(|_| corrupt(name))).transpose()
-    };
+    let string = |name: &str| item.get(name).map(|value| value.as_s().cloned().map_err(|_| corrupt(name))).transpose();
     let number = |name: &str| -> Result<Option<i64>, EventError> {
         let parse = |value: &AttributeValue| value.as_n().ok().and_then(|digits| digits.parse().ok());
         item.get(name).map(|value| parse(value).ok_or_else(|| corrupt(name))).transpose()

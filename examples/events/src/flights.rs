@@ -30,7 +30,9 @@ impl Flight {
 #[derive(Debug, thiserror::Error)]
 pub enum FlightsError {
     /// It is not readable, or not zstd.
-    #[error("the data cannot be unpacked: give a zstd-compressed CSV file such as examples/events/data/flights.csv.zst")]
+    #[error(
+        "the data cannot be unpacked: give a zstd-compressed CSV file such as examples/events/data/flights.csv.zst"
+    )]
     Unpack(#[from] std::io::Error),
     /// A line of it is not a flight.
     #[error("line {line} of the data is no flight: {what}")]
@@ -67,8 +69,27 @@ pub fn flights(data: impl Read, most: usize) -> Result<Vec<Flight>, FlightsError
 
 fn flight(id: u64, line: &str) -> Result<Flight, &'static str> {
     let columns: Vec<&str> = line.trim_end().split(',').collect();
-    let [_, _, _, departed, _, departure_delay, _, _, arrival_delay, carrier, number, tail, origin, destination, air_time, distance, _, _, hour] =
-        columns[..]
+    let [
+        _,
+        _,
+        _,
+        departed,
+        _,
+        departure_delay,
+        _,
+        _,
+        arrival_delay,
+        carrier,
+        number,
+        tail,
+        origin,
+        destination,
+        air_time,
+        distance,
+        _,
+        _,
+        hour,
+    ] = columns[..]
     else {
         return Err("it has not 19 columns");
     };

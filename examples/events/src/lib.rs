@@ -8,7 +8,7 @@ mod flights;
 mod postgres;
 mod sqlite;
 
-pub use dao::{Event, EventDao, EventDaoRows, EventError, EventId, Line, MigratingEventDao};
+pub use dao::{Event, EventDao, EventError, EventId, Line, MigratingEventDao, MigratingEventDaoRows};
 pub use dynamo::DynamoEvents;
 pub use flights::{Flight, FlightsError, embedded, flights};
 pub use postgres::PostgresEvents;

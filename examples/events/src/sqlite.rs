@@ -28,7 +28,9 @@ impl SqliteEvents {
                    air_time INTEGER, distance INTEGER NOT NULL) STRICT;
                  CREATE INDEX events_by_line ON events (line, id);",
             )
-            .map_err(|error| EventError::Rejected(format!("cannot make table events in {}: {error}", path.display())))?;
+            .map_err(|error| {
+                EventError::Rejected(format!("cannot make table events in {}: {error}", path.display()))
+            })?;
         Ok(SqliteEvents(Arc::new(Mutex::new(connection))))
     }
 
@@ -95,9 +97,7 @@ fn find(connection: &Connection, id: &EventId) -> rusqlite::Result<Option<Event>
 }
 
 fn delete(connection: &Connection, id: &EventId) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached("DELETE FROM events WHERE id = ?1 AND line = ?2")?
-        .execute(params![id.id, id.line.0])
+    connection.prepare_cached("DELETE FROM events WHERE id = ?1 AND line = ?2")?.execute(params![id.id, id.line.0])
 }
 
 impl EventDao for SqliteEvents {

@@ -8,7 +8,7 @@ use crate::observe::{Counter, OperationStats, timed_now};
 use crate::operation::Operation;
 use crate::secondary::{Outcome, Permit, guarded_until};
 use compare::{Compare, Comparison};
-use crossfade_core::{History, Revision, Side};
+use crossfade_core::{Bucket, History, Revision, Side};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +23,8 @@ pub struct ReadTicket<'a> {
     pub(crate) compare: Option<Side>,
     pub(crate) digest: KeyDigest,
     pub(crate) freshness: Freshness,
+    /// The bucket of the key, where one key stands for the read.
+    pub(crate) bucket: Option<Bucket>,
 }
 
 /// Names the key of a read in a mismatch, should there be one: only then is it worth a text.
@@ -63,7 +65,17 @@ impl std::fmt::Debug for ReadTicket<'_> {
 }
 
 /// When a mismatch is read again: writes in flight, and the secondary's own delay, have these long to pass.
-const GENERATIONS: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500)];
+const GENERATIONS: [Duration; 6] = [
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(500),
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+
+/// A difference counts when it was seen in so many generations in a row in which the key stood still.
+const CONFIRMED: u32 = 2;
 
 impl ReadTicket<'_> {
     /// The side whose answer is the caller's.
@@ -117,7 +129,7 @@ impl ReadTicket<'_> {
         E: Send + 'static,
         S: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let ReadTicket { operation, epoch, authority, compare, digest, freshness } = self;
+        let ReadTicket { operation, epoch, authority, compare, digest, freshness, bucket } = self;
         let answer = timed(&operation.stats, authority, call).await;
         let Some(secondary) = compare else { return answer };
         let value = match &answer {
@@ -141,6 +153,7 @@ impl ReadTicket<'_> {
             revision: epoch.revision,
             digest,
             freshness,
+            bucket,
             _permit: permit,
         };
         // A comparison has no effect: it does not hold its epoch, and is void when the plan changes under it.
@@ -167,6 +180,7 @@ struct Comparing {
     revision: Revision,
     digest: KeyDigest,
     freshness: Freshness,
+    bucket: Option<Bucket>,
     _permit: Permit,
 }
 
@@ -217,7 +231,20 @@ impl Comparing {
         self.stats.count(counter);
     }
 
-    /// Compares; a difference counts only when the authority stood still around it and it is still there later.
+    /// Nothing that this process knows of explains a difference: no dual write of the key is under way, and no row of
+    /// it is marked.
+    fn is_quiet(&self) -> bool {
+        match (self.bucket, self.inner.upgrade()) {
+            (Some(bucket), Some(inner)) => {
+                inner.in_flight.is_quiet(bucket) && inner.marks.count_where(|id| id.bucket == bucket) == 0
+            }
+            (None, _) | (_, None) => true,
+        }
+    }
+
+    /// Compares. A difference counts only when it is there in two generations in a row in which the key stood still:
+    /// the authority answered the same before and after, and nothing of the key was under way or marked. A key that
+    /// never stands still has no answer.
     async fn judge<T, E, S>(
         &self,
         value: T,
@@ -234,22 +261,27 @@ impl Comparing {
                 self.read(self.secondary.other(), again, false).await?
             }
         };
-        let mut found = self.compare(comparator, &value, &self.read(self.secondary, again, true).await?)?;
+        if self.compare(comparator, &value, &self.read(self.secondary, again, true).await?)? == Comparison::Match {
+            return Ok(Comparison::Match);
+        }
+        let mut confirmed = 0;
         for wait in GENERATIONS {
+            tokio::time::sleep(wait).await;
+            let quiet = self.is_quiet();
+            let before = self.read(self.secondary.other(), again, false).await?;
+            let other = self.read(self.secondary, again, false).await?;
+            let found = self.compare(comparator, &before, &other)?;
             if found == Comparison::Match {
                 return Ok(found);
             }
-            tokio::time::sleep(wait).await;
-            let before = self.read(self.secondary.other(), again, false).await?;
-            let other = self.read(self.secondary, again, false).await?;
             let after = self.read(self.secondary.other(), again, false).await?;
-            found = self.compare(comparator, &before, &other)?;
-            if found != Comparison::Match && self.compare(comparator, &before, &after)? != Comparison::Match {
-                // The row is being written: what was seen says nothing.
-                found = self.compare(comparator, &after, &other)?;
+            let still = self.compare(comparator, &before, &after)? == Comparison::Match;
+            confirmed = if quiet && still && self.is_quiet() { confirmed + 1 } else { 0 };
+            if confirmed == CONFIRMED {
+                return Ok(found);
             }
         }
-        Ok(found)
+        Err(NoAnswer)
     }
 
     /// A comparator is user code: its panic is an unknown comparison.

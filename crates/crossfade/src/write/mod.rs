@@ -1,10 +1,12 @@
 //! Writes: the authority first, then the secondary, in row order; what is left half-done is marked, never forgotten.
 
+mod in_flight;
 mod order;
 mod prepared;
 mod settle;
 mod touched;
 
+pub(crate) use in_flight::InFlight;
 pub(crate) use order::RowOrder;
 pub use prepared::Prepared;
 pub(crate) use touched::{KeyText, Touched};

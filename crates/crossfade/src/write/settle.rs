@@ -101,6 +101,9 @@ impl Mirroring {
         let touched = rows.touched();
         let first = touched.first().map(|row| begin(row.row()));
         let writing = touched.iter().skip(1).map(|row| begin(row.row())).collect();
+        for row in touched {
+            inner.in_flight.begin(row.bucket());
+        }
         Mirroring {
             stats: Arc::clone(&operation.stats),
             epoch: Some(epoch),
@@ -134,6 +137,7 @@ impl Mirroring {
             return;
         };
         self.first = Some(self.inner.order.begin(xxhash_rust::xxh3::xxh3_64(row.as_str().as_bytes())));
+        self.inner.in_flight.begin(*bucket);
         self.rows = Rows::One(Touched::named(key.clone(), row, *bucket));
         self.named = Named::After;
     }
@@ -226,12 +230,17 @@ impl Bounds {
 
 impl Drop for Mirroring {
     fn drop(&mut self) {
-        let Some(reason) = self.if_dropped else { return };
-        self.mark(reason);
-        if reason.lingers()
-            && let Some(epoch) = self.epoch.take()
-        {
-            linger(&self.inner, epoch);
+        if let Some(reason) = self.if_dropped {
+            self.mark(reason);
+            if reason.lingers()
+                && let Some(epoch) = self.epoch.take()
+            {
+                linger(&self.inner, epoch);
+            }
+        }
+        // After the mark: whoever sees neither knows that the write has reached both sides.
+        for row in self.rows.touched() {
+            self.inner.in_flight.end(row.bucket());
         }
     }
 }

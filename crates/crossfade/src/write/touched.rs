@@ -34,6 +34,11 @@ impl Touched {
         self.row.as_str()
     }
 
+    /// The bucket of its cohort key.
+    pub(crate) fn bucket(&self) -> Bucket {
+        self.bucket
+    }
+
     /// As marks know it.
     pub(crate) fn id(&self) -> Arc<RowId> {
         Arc::new(RowId { row: self.row().into(), key: self.key.as_str().into(), bucket: self.bucket })
