@@ -37,7 +37,7 @@ pub(crate) fn measure(runtime: &Runtime, rounds: u32) -> anyhow::Result<Decision
     };
     let mut seen = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..=rounds {
-        let nothing = per_key(&|| numbers.iter().for_each(|key| used(key)));
+        let nothing = per_key(&|| numbers.iter().for_each(used));
         let of_number = per_key(&|| numbers.iter().for_each(|key| used(operation.begin_read(black_box(key)))));
         let of_text = per_key(&|| texts.iter().for_each(|key| used(operation.begin_read(black_box(key.as_str())))));
         let stage_of = per_key(&|| numbers.iter().for_each(|key| used(migration.stage_of(black_box(key)))));

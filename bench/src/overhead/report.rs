@@ -29,7 +29,7 @@ impl Progress {
     /// A round has ended; now and then that is worth a line.
     pub(crate) fn round(&self, round: u32) {
         let Progress { json, rounds, part } = self;
-        if round % 10 != 0 && round != *rounds {
+        if !round.is_multiple_of(10) && round != *rounds {
             return;
         }
         if *json {

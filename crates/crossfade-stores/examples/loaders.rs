@@ -13,7 +13,10 @@ mod run {
     use aws_sdk_dynamodb::{
         Client,
         config::{BehaviorVersion, Credentials, Region},
-        types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, PutRequest, ScalarAttributeType, WriteRequest},
+        types::{
+            AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, PutRequest,
+            ScalarAttributeType, WriteRequest,
+        },
     };
     use crossfade_stores::{Change, ColumnType, Row, Table, TableName, TableOptions, TableSpec, Value, WantedColumn};
     use futures::StreamExt;
@@ -48,7 +51,11 @@ mod run {
         futures::stream::iter((0..rows).step_by(25))
             .map(|from| async move {
                 let requests: Vec<WriteRequest> = (from..rows.min(from + 25))
-                    .map(|i| WriteRequest::builder().put_request(PutRequest::builder().set_item(Some(item(i, body))).build().unwrap()).build())
+                    .map(|i| {
+                        WriteRequest::builder()
+                            .put_request(PutRequest::builder().set_item(Some(item(i, body))).build().unwrap())
+                            .build()
+                    })
                     .collect();
                 let out = client.batch_write_item().request_items(table, requests).send().await.unwrap();
                 assert!(out.unprocessed_items().is_none_or(HashMap::is_empty));
@@ -61,7 +68,14 @@ mod run {
     async fn bare_puts(client: &Client, table: &str, rows: i64, body: &str) {
         futures::stream::iter(0..rows)
             .map(|i| async move {
-                client.put_item().table_name(table).set_item(Some(item(i, body))).condition_expression("attribute_not_exists(id)").send().await.unwrap();
+                client
+                    .put_item()
+                    .table_name(table)
+                    .set_item(Some(item(i, body)))
+                    .condition_expression("attribute_not_exists(id)")
+                    .send()
+                    .await
+                    .unwrap();
             })
             .buffer_unordered(AT_ONCE)
             .collect::<()>()
@@ -92,7 +106,9 @@ mod run {
             .http_client(aws_smithy_http_client::Builder::new().build_http())
             .build();
         let client = Client::from_conf(config);
-        let store = crossfade_stores::open(&format!("dynamodb://eu-west-1?endpoint={endpoint}").parse().unwrap()).await.unwrap();
+        let store = crossfade_stores::open(&format!("dynamodb://eu-west-1?endpoint={endpoint}").parse().unwrap())
+            .await
+            .unwrap();
         let body = format!("{{\"path\":\"/{}\",\"ms\":12}}", "x".repeat(180));
         let mut ratios: [Vec<f64>; 2] = Default::default();
         for round in 0..rounds {
@@ -103,15 +119,32 @@ mod run {
                     .create_table()
                     .table_name(&table)
                     .billing_mode(BillingMode::PayPerRequest)
-                    .key_schema(KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap())
-                    .attribute_definitions(AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::N).build().unwrap())
+                    .key_schema(
+                        KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build().unwrap(),
+                    )
+                    .attribute_definitions(
+                        AttributeDefinition::builder()
+                            .attribute_name("id")
+                            .attribute_type(ScalarAttributeType::N)
+                            .build()
+                            .unwrap(),
+                    )
                     .send()
                     .await
                     .unwrap();
-                let columns = [("id", ColumnType::INT64), ("user_id", ColumnType::TEXT), ("kind", ColumnType::TEXT), ("body", ColumnType::Json), ("at", ColumnType::TimestampTz)];
+                let columns = [
+                    ("id", ColumnType::INT64),
+                    ("user_id", ColumnType::TEXT),
+                    ("kind", ColumnType::TEXT),
+                    ("body", ColumnType::Json),
+                    ("at", ColumnType::TimestampTz),
+                ];
                 let spec = TableSpec {
                     name: TableName::new(table.clone()),
-                    columns: columns.into_iter().map(|(name, ty)| WantedColumn { name: name.to_owned(), ty, accept_loss: false }).collect(),
+                    columns: columns
+                        .into_iter()
+                        .map(|(name, ty)| WantedColumn { name: name.to_owned(), ty, accept_loss: false })
+                        .collect(),
                     key: vec![0],
                     options: TableOptions::default(),
                 };
@@ -131,9 +164,17 @@ mod run {
             ratios[0].push(speeds[1] / speeds[0]);
             ratios[1].push(speeds[3] / speeds[2]);
         }
-        for (name, mut ratios) in ["bulk path / bare BatchWriteItem", "conditional path / bare conditional puts"].into_iter().zip(ratios) {
+        for (name, mut ratios) in
+            ["bulk path / bare BatchWriteItem", "conditional path / bare conditional puts"].into_iter().zip(ratios)
+        {
             ratios.sort_by(f64::total_cmp);
-            println!("{name}: median {:.2} of {} rounds ({:.2} to {:.2})", ratios[ratios.len() / 2], ratios.len(), ratios[0], ratios[ratios.len() - 1]);
+            println!(
+                "{name}: median {:.2} of {} rounds ({:.2} to {:.2})",
+                ratios[ratios.len() / 2],
+                ratios.len(),
+                ratios[0],
+                ratios[ratios.len() - 1]
+            );
         }
     }
 }

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 
 use crate::{
-    Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Row, RowKey, StoreError, Table, TableSpec, port::RawRows,
+    Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Row, RowKey,
+    StoreError, Table, TableSpec, port::RawRows,
 };
 
 /// A kind of call.
@@ -124,7 +125,9 @@ impl FaultyTable {
         for fault in faults {
             match fault {
                 Fault::After(other) => other.await,
-                Fault::LoseAnswer | Fault::LandsLater(_) => return Err(StoreError::new(ErrorKind::Lost, "the answer was lost by the test")),
+                Fault::LoseAnswer | Fault::LandsLater(_) => {
+                    return Err(StoreError::new(ErrorKind::Lost, "the answer was lost by the test"));
+                }
                 Fault::Before(_) | Fault::Refuse(_) => {}
             }
         }
@@ -133,7 +136,10 @@ impl FaultyTable {
 }
 
 fn ambiguous(changes: &[Change]) -> Vec<ChangeOutcome> {
-    changes.iter().map(|_| ChangeOutcome::Ambiguous(StoreError::new(ErrorKind::Lost, "the answer was lost by the test"))).collect()
+    changes
+        .iter()
+        .map(|_| ChangeOutcome::Ambiguous(StoreError::new(ErrorKind::Lost, "the answer was lost by the test")))
+        .collect()
 }
 
 #[async_trait]

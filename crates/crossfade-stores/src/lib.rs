@@ -35,7 +35,8 @@ pub mod sqlite;
 
 pub use opening::open;
 pub use port::{
-    Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Recovery, Rest, Store, StoreError, Table,
+    Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Recovery, Rest, Store,
+    StoreError, Table,
 };
 pub use schema::{Column, ColumnType, Fit, TableName, TableOptions, TableSchema, TableSpec, WantedColumn};
 pub use url::{StoreKind, StoreUrl};

@@ -24,7 +24,13 @@ pub async fn open(url: &StoreUrl) -> Result<Arc<dyn Store>, StoreError> {
         #[cfg(feature = "redis")]
         StoreKind::Redis => Ok(Arc::new(crate::redis::Redis::open(url)?)),
         // The engines whose feature is off.
-        #[cfg(not(all(feature = "postgres", feature = "sqlite", feature = "dynamodb", feature = "mysql", feature = "redis")))]
+        #[cfg(not(all(
+            feature = "postgres",
+            feature = "sqlite",
+            feature = "dynamodb",
+            feature = "mysql",
+            feature = "redis"
+        )))]
         other => Err(StoreError::new(
             crate::port::ErrorKind::Config,
             format!("this build has no {other} store: build with the feature `{other}`"),

@@ -21,7 +21,8 @@ pub enum StoreKind {
 
 impl StoreKind {
     /// Every engine, in the order of the documentation.
-    pub const ALL: [StoreKind; 5] = [StoreKind::Postgres, StoreKind::Mysql, StoreKind::Sqlite, StoreKind::Dynamodb, StoreKind::Redis];
+    pub const ALL: [StoreKind; 5] =
+        [StoreKind::Postgres, StoreKind::Mysql, StoreKind::Sqlite, StoreKind::Dynamodb, StoreKind::Redis];
 
     /// The scheme in a URL, which is also the name in messages.
     #[must_use]
@@ -190,7 +191,10 @@ mod tests {
 
     #[test]
     fn credentials_are_filled_in_and_never_shown() {
-        let url = StoreUrl::parse_with("postgres://app:${PW}@db/app?sslmode=disable", |n| (n == "PW").then(|| "s3cret".to_owned())).unwrap();
+        let url = StoreUrl::parse_with("postgres://app:${PW}@db/app?sslmode=disable", |n| {
+            (n == "PW").then(|| "s3cret".to_owned())
+        })
+        .unwrap();
         assert_eq!(url.kind(), StoreKind::Postgres);
         assert_eq!(url.for_driver(&[]), "postgres://app:s3cret@db/app?sslmode=disable");
         assert_eq!(format!("{url} {url:?}"), "postgres://app@db/app postgres://app@db/app");

@@ -12,8 +12,8 @@ use aws_sdk_dynamodb::{
     types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
 use crossfade_stores::{
-    Change, ChangeOutcome, ColumnType, ErrorKind, Fit, Page, Position, Range, Rest, Row, RowKey, Store, StoreUrl, Table, TableName, TableOptions, TableSpec, Value,
-    WantedColumn, conformance,
+    Change, ChangeOutcome, ColumnType, ErrorKind, Fit, Page, Position, Range, Rest, Row, RowKey, Store, StoreUrl,
+    Table, TableName, TableOptions, TableSpec, Value, WantedColumn, conformance,
     dynamodb::{
         Dynamodb,
         faults::{Fault, Faults},
@@ -66,19 +66,28 @@ impl Lab {
             let role = if n == 0 { KeyType::Hash } else { KeyType::Range };
             create = create
                 .key_schema(KeySchemaElement::builder().attribute_name(*name).key_type(role).build().unwrap())
-                .attribute_definitions(AttributeDefinition::builder().attribute_name(*name).attribute_type(ty.clone()).build().unwrap());
+                .attribute_definitions(
+                    AttributeDefinition::builder().attribute_name(*name).attribute_type(ty.clone()).build().unwrap(),
+                );
         }
         create.send().await.unwrap();
     }
 
-    async fn table(&self, name: &str, columns: &[(&str, ColumnType)], key: &[&str], options: TableOptions) -> Arc<dyn Table> {
+    async fn table(
+        &self,
+        name: &str,
+        columns: &[(&str, ColumnType)],
+        key: &[&str],
+        options: TableOptions,
+    ) -> Arc<dyn Table> {
         self.store.table(&spec(name, columns, key, options)).await.unwrap_or_else(|e| panic!("{name}: {e:?}"))
     }
 
     /// `id` and `note`, as most tests need.
     async fn notes(&self, name: &str) -> Arc<dyn Table> {
         self.create(name, &[("id", ScalarAttributeType::N)]).await;
-        self.table(name, &[("id", ColumnType::INT64), ("note", ColumnType::TEXT)], &["id"], TableOptions::default()).await
+        self.table(name, &[("id", ColumnType::INT64), ("note", ColumnType::TEXT)], &["id"], TableOptions::default())
+            .await
     }
 
     async fn put(&self, table: &str, item: &[(&str, AttributeValue)]) {
@@ -102,7 +111,10 @@ fn n(number: i64) -> AttributeValue {
 fn spec(name: &str, columns: &[(&str, ColumnType)], key: &[&str], options: TableOptions) -> TableSpec {
     TableSpec {
         name: TableName::new(name),
-        columns: columns.iter().map(|(name, ty)| WantedColumn { name: (*name).to_owned(), ty: ty.clone(), accept_loss: true }).collect(),
+        columns: columns
+            .iter()
+            .map(|(name, ty)| WantedColumn { name: (*name).to_owned(), ty: ty.clone(), accept_loss: true })
+            .collect(),
         key: key.iter().map(|k| columns.iter().position(|(c, _)| c == k).unwrap()).collect(),
         options,
     }
@@ -193,7 +205,10 @@ async fn a_store_that_only_throttles_is_an_error_and_nothing_is_done() {
     assert!(matches!(&outcomes[1], ChangeOutcome::Refused(e) if e.kind() == ErrorKind::Throttled), "{outcomes:?}");
     lab.faults.clear();
     lab.faults.inject(Some("Scan"), Fault::Throttle, 2);
-    assert_eq!(table.scan(&Range::ALL, &Position::Start, 5).await.unwrap(), Page { rows: vec![note(1, "a")], rest: Rest::End });
+    assert_eq!(
+        table.scan(&Range::ALL, &Position::Start, 5).await.unwrap(),
+        Page { rows: vec![note(1, "a")], rest: Rest::End }
+    );
 }
 
 #[tokio::test]
@@ -212,7 +227,9 @@ async fn a_put_that_times_out_and_lands_later_is_ambiguous_and_never_a_lost_race
     lab.faults.inject(Some("UpdateItem"), Fault::LandsLater, 1);
     let outcomes = table.write(&[Change::Replace { seen: note(1, "late"), row: note(1, "stale") }]).await.unwrap();
     assert!(matches!(outcomes[0], ChangeOutcome::Ambiguous(_)), "{outcomes:?}");
-    assert!(table.write(&[Change::Replace { seen: note(1, "late"), row: note(1, "newer") }]).await.unwrap()[0].is_applied());
+    assert!(
+        table.write(&[Change::Replace { seen: note(1, "late"), row: note(1, "newer") }]).await.unwrap()[0].is_applied()
+    );
     assert_eq!(lab.faults.land().await, 1);
     assert_eq!(lab.get("notes", 1).await.unwrap()["note"], s("newer"));
 }
@@ -247,7 +264,11 @@ async fn what_a_batch_leaves_undone_is_done_later() {
     lab.faults.inject(Some("BatchWriteItem"), Fault::AllUnprocessed, 2);
     lab.faults.inject(Some("BatchWriteItem"), Fault::Throttle, 1);
     table.load(&rows).await.unwrap();
-    assert!(lab.faults.requests("BatchWriteItem") >= 6 + 8, "every fault costs a request: {}", lab.faults.requests("BatchWriteItem"));
+    assert!(
+        lab.faults.requests("BatchWriteItem") >= 6 + 8,
+        "every fault costs a request: {}",
+        lab.faults.requests("BatchWriteItem")
+    );
     let mut there = all_of(&*table, &Range::ALL, 50).await;
     there.sort_by_key(|r| r.key(&[0]));
     assert_eq!(there, rows);
@@ -267,15 +288,26 @@ async fn what_a_batch_leaves_undone_is_done_later() {
 async fn a_row_stored_in_another_form_is_replaced_by_what_was_seen_and_by_nothing_else() {
     let lab = Lab::new().await;
     lab.create("forms", &[("id", ScalarAttributeType::N)]).await;
-    let columns =
-        [("id", ColumnType::INT64), ("at", ColumnType::TimestampTz), ("tags", ColumnType::Array(Box::new(ColumnType::TEXT))), ("body", ColumnType::Json), ("gone", ColumnType::TEXT)];
+    let columns = [
+        ("id", ColumnType::INT64),
+        ("at", ColumnType::TimestampTz),
+        ("tags", ColumnType::Array(Box::new(ColumnType::TEXT))),
+        ("body", ColumnType::Json),
+        ("gone", ColumnType::TEXT),
+    ];
     let table = lab.table("forms", &columns, &["id"], TableOptions::default()).await;
     let item = |id: i64, at: &str| {
         vec![
             ("id", n(id)),
             ("at", s(at)),
             ("tags", AttributeValue::Ss(vec!["b".to_owned(), "a".to_owned()])),
-            ("body", AttributeValue::M(HashMap::from([("k".to_owned(), AttributeValue::L(vec![n(1), AttributeValue::Null(true)]))]))),
+            (
+                "body",
+                AttributeValue::M(HashMap::from([(
+                    "k".to_owned(),
+                    AttributeValue::L(vec![n(1), AttributeValue::Null(true)]),
+                )])),
+            ),
             ("gone", AttributeValue::Null(true)),
             ("other", s("not mine")),
         ]
@@ -288,7 +320,13 @@ async fn a_row_stored_in_another_form_is_replaced_by_what_was_seen_and_by_nothin
     let text = |t: &str| Value::Text(t.to_owned());
     assert_eq!(
         seen,
-        Row(vec![Value::Int(1), Value::TimestampTz(1_700_000_000_000_000), Value::Array(vec![text("a"), text("b")]), Value::Json("{\"k\":[1,null]}".to_owned()), Value::Null])
+        Row(vec![
+            Value::Int(1),
+            Value::TimestampTz(1_700_000_000_000_000),
+            Value::Array(vec![text("a"), text("b")]),
+            Value::Json("{\"k\":[1,null]}".to_owned()),
+            Value::Null
+        ])
     );
     let mut new = seen.clone();
     new.0[4] = text("here");
@@ -313,12 +351,21 @@ async fn a_single_table_is_scanned_for_its_own_rows() {
     lab.create("single", &[("pk", ScalarAttributeType::S), ("sk", ScalarAttributeType::S)]).await;
     for user in 0..30 {
         lab.put("single", &[("pk", s(&format!("USER#{user}"))), ("sk", s("PROFILE")), ("at", s("no time"))]).await;
-        lab.put("single", &[("pk", s(&format!("USER#{user}"))), ("sk", s(&format!("EVENT#{user}"))), ("at", s("2024-01-01 00:00:00Z"))]).await;
+        lab.put(
+            "single",
+            &[
+                ("pk", s(&format!("USER#{user}"))),
+                ("sk", s(&format!("EVENT#{user}"))),
+                ("at", s("2024-01-01 00:00:00Z")),
+            ],
+        )
+        .await;
         lab.put("single", &[("pk", s(&format!("ORDER#{user}"))), ("sk", s("EVENT#x")), ("at", n(7))]).await;
     }
     let columns = [("pk", ColumnType::TEXT), ("sk", ColumnType::TEXT), ("at", ColumnType::TimestampTz)];
     let prefix = |c: &str, p: &str| (c.to_owned(), p.to_owned());
-    let options = TableOptions { only_prefixes: vec![prefix("pk", "USER#"), prefix("sk", "EVENT#")], ..TableOptions::default() };
+    let options =
+        TableOptions { only_prefixes: vec![prefix("pk", "USER#"), prefix("sk", "EVENT#")], ..TableOptions::default() };
     let table = lab.table("single", &columns, &["pk", "sk"], options).await;
     for range in [vec![Range::ALL], table.split(9).await.unwrap()] {
         let mut rows = Vec::new();
@@ -338,10 +385,20 @@ async fn a_single_table_is_scanned_for_its_own_rows() {
 async fn what_dynamodb_does_not_take_is_refused_and_named() {
     let lab = Lab::new().await;
     lab.create("limits", &[("id", ScalarAttributeType::S)]).await;
-    let columns = [("id", ColumnType::TEXT), ("note", ColumnType::TEXT), ("amount", ColumnType::DECIMAL), ("rate", ColumnType::Float64)];
+    let columns = [
+        ("id", ColumnType::TEXT),
+        ("note", ColumnType::TEXT),
+        ("amount", ColumnType::DECIMAL),
+        ("rate", ColumnType::Float64),
+    ];
     let table = lab.table("limits", &columns, &["id"], TableOptions::default()).await;
     let row = |id: &str, note: usize, amount: &str, rate: f64| {
-        Row(vec![Value::Text(id.to_owned()), Value::Text("x".repeat(note)), Value::Decimal(amount.parse().unwrap()), Value::Float64(rate)])
+        Row(vec![
+            Value::Text(id.to_owned()),
+            Value::Text("x".repeat(note)),
+            Value::Decimal(amount.parse().unwrap()),
+            Value::Float64(rate),
+        ])
     };
     let nines = "9".repeat(39);
     let cases = [
@@ -372,7 +429,9 @@ async fn comparisons_too_wide_for_a_condition_want_a_version_column() {
     let lab = Lab::new().await;
     lab.create("wide", &[("id", ScalarAttributeType::N)]).await;
     let names: Vec<String> = (0..250).map(|i| format!("column_{i}")).collect();
-    let columns: Vec<(&str, ColumnType)> = std::iter::once(("id", ColumnType::INT64)).chain(names.iter().map(|c| (c.as_str(), ColumnType::INT64))).collect();
+    let columns: Vec<(&str, ColumnType)> = std::iter::once(("id", ColumnType::INT64))
+        .chain(names.iter().map(|c| (c.as_str(), ColumnType::INT64)))
+        .collect();
     let table = lab.table("wide", &columns, &["id"], TableOptions::default()).await;
     let full = Row((0..=250).map(Value::Int).collect());
     let holes = Row((0..=250).map(|i| if i == 0 || i == 250 { Value::Int(i) } else { Value::Null }).collect());
@@ -382,10 +441,20 @@ async fn comparisons_too_wide_for_a_condition_want_a_version_column() {
     let e = table.write(&[Change::Replace { seen: holes.clone(), row: full.clone() }]).await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unsupported, "250 absences do not: {e}");
     assert!(e.to_string().contains("version column"), "{e}");
-    let versioned = lab.table("wide", &columns, &["id"], TableOptions { version_column: Some("column_249".to_owned()), ..TableOptions::default() }).await;
+    let versioned = lab
+        .table(
+            "wide",
+            &columns,
+            &["id"],
+            TableOptions { version_column: Some("column_249".to_owned()), ..TableOptions::default() },
+        )
+        .await;
     let mut stale = holes.clone();
     stale.0[250] = Value::Int(249);
-    assert!(matches!(versioned.write(&[Change::Replace { seen: stale, row: full.clone() }]).await.unwrap()[0], ChangeOutcome::LostRace));
+    assert!(matches!(
+        versioned.write(&[Change::Replace { seen: stale, row: full.clone() }]).await.unwrap()[0],
+        ChangeOutcome::LostRace
+    ));
     assert!(versioned.write(&[Change::Replace { seen: holes, row: full.clone() }]).await.unwrap()[0].is_applied());
     assert_eq!(versioned.read(&[RowKey(vec![Value::Int(0)])]).await.unwrap(), [Some(full)]);
 }
@@ -395,9 +464,17 @@ async fn documents_and_expiries_are_kept_as_dynamodb_wants_them() {
     let lab = Lab::new().await;
     lab.create("sessions", &[("id", ScalarAttributeType::N)]).await;
     let columns = [("id", ColumnType::INT64), ("body", ColumnType::Json), ("expires", ColumnType::TimestampTz)];
-    let options = TableOptions { documents: vec!["body".to_owned()], ttl_column: Some("expires".to_owned()), ..TableOptions::default() };
+    let options = TableOptions {
+        documents: vec!["body".to_owned()],
+        ttl_column: Some("expires".to_owned()),
+        ..TableOptions::default()
+    };
     let table = lab.table("sessions", &columns, &["id"], options).await;
-    let row = Row(vec![Value::Int(1), Value::Json("{\"b\": 1.50, \"a\": [\"x\"]}".to_owned()), Value::TimestampTz(1_700_000_000_000_000)]);
+    let row = Row(vec![
+        Value::Int(1),
+        Value::Json("{\"b\": 1.50, \"a\": [\"x\"]}".to_owned()),
+        Value::TimestampTz(1_700_000_000_000_000),
+    ]);
     assert!(table.write(&[insert(row.clone())]).await.unwrap()[0].is_applied());
     let item = lab.get("sessions", 1).await.unwrap();
     assert_eq!(item["expires"], n(1_700_000_000));
@@ -412,7 +489,16 @@ async fn documents_and_expiries_are_kept_as_dynamodb_wants_them() {
 async fn a_wrong_key_and_an_unreachable_endpoint_say_what_to_do() {
     let lab = Lab::new().await;
     lab.create("keyed", &[("pk", ScalarAttributeType::S)]).await;
-    let e = lab.store.table(&spec("keyed", &[("id", ColumnType::INT64), ("user_id", ColumnType::TEXT)], &["id"], TableOptions::default())).await.unwrap_err();
+    let e = lab
+        .store
+        .table(&spec(
+            "keyed",
+            &[("id", ColumnType::INT64), ("user_id", ColumnType::TEXT)],
+            &["id"],
+            TableOptions::default(),
+        ))
+        .await
+        .unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Config);
     assert!(e.to_string().contains("(pk)") && e.to_string().contains("template"), "{e}");
     let schema = lab.store.describe(&TableName::new("keyed")).await.unwrap();
@@ -422,10 +508,15 @@ async fn a_wrong_key_and_an_unreachable_endpoint_say_what_to_do() {
     lab.store.ping().await.unwrap();
     // A port that was free a moment ago.
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let nowhere = crossfade_stores::open(&format!("dynamodb://eu-west-1?endpoint=http://{free}").parse().unwrap()).await.unwrap();
+    let nowhere =
+        crossfade_stores::open(&format!("dynamodb://eu-west-1?endpoint=http://{free}").parse().unwrap()).await.unwrap();
     let e = nowhere.ping().await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unreachable, "{e}");
     for wrong in ["dynamodb://x?endpoint=nowhere", "dynamodb://x?concurrency=0", "dynamodb://x?speed=1"] {
-        assert_eq!(crossfade_stores::open(&wrong.parse().unwrap()).await.unwrap_err().kind(), ErrorKind::Config, "{wrong}");
+        assert_eq!(
+            crossfade_stores::open(&wrong.parse().unwrap()).await.unwrap_err().kind(),
+            ErrorKind::Config,
+            "{wrong}"
+        );
     }
 }

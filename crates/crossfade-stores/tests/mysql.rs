@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use crossfade_stores::{
-    Change, ChangeOutcome, ColumnType, ErrorKind, Fit, Position, Range, Row, RowKey, Store, StoreUrl, Table, TableName, TableSpec, Value, conformance,
+    Change, ChangeOutcome, ColumnType, ErrorKind, Fit, Position, Range, Row, RowKey, Store, StoreUrl, Table, TableName,
+    TableSpec, Value, conformance,
 };
 use mysql_async::{Conn, Opts, prelude::Queryable};
 
@@ -27,7 +28,9 @@ impl Lab {
         let database = format!("{name}_{}", std::process::id());
         let mut conn = Conn::new(Opts::from_url(&server()).unwrap()).await.unwrap();
         conn.query_drop(format!("DROP DATABASE IF EXISTS {database}")).await.unwrap();
-        conn.query_drop(format!("CREATE DATABASE {database} CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin")).await.unwrap();
+        conn.query_drop(format!("CREATE DATABASE {database} CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"))
+            .await
+            .unwrap();
         conn.disconnect().await.unwrap();
         let url = format!("{}/{database}?write_timeout_ms=3000", server().rsplit_once('/').unwrap().0);
         let store = crossfade_stores::open(&url.parse::<StoreUrl>().unwrap()).await.unwrap();
@@ -91,8 +94,10 @@ impl conformance::Lab for Lab {
     }
 
     async fn make(&self, name: &str, columns: &[(&str, ColumnType)], key: &[&str]) -> TableSpec {
-        let list: Vec<String> =
-            columns.iter().map(|(c, ty)| format!("{c} {} {}", native(ty), if key.contains(c) { "NOT NULL" } else { "NULL" })).collect();
+        let list: Vec<String> = columns
+            .iter()
+            .map(|(c, ty)| format!("{c} {} {}", native(ty), if key.contains(c) { "NOT NULL" } else { "NULL" }))
+            .collect();
         self.sql(&format!("CREATE TABLE {name} ({}, PRIMARY KEY ({}))", list.join(", "), key.join(", "))).await;
         let mut spec = self.store.describe(&TableName::new(name)).await.unwrap().as_spec();
         for (column, (_, ty)) in spec.columns.iter_mut().zip(columns) {
@@ -126,9 +131,15 @@ fn text(t: &str) -> Value {
 async fn the_bulk_path_keeps_every_type_as_the_other_does() {
     let lab = Lab::new("bulk_types").await;
     for (n, ty) in conformance::all_types().into_iter().filter(|ty| conformance::Lab::keeps(&lab, ty)).enumerate() {
-        let spec = conformance::Lab::make(&lab, &format!("t{n}"), &[("id", ColumnType::INT64), ("v", ty.clone())], &["id"]).await;
+        let spec =
+            conformance::Lab::make(&lab, &format!("t{n}"), &[("id", ColumnType::INT64), ("v", ty.clone())], &["id"])
+                .await;
         let table = lab.store.table(&spec).await.unwrap();
-        let mut rows: Vec<Row> = conformance::samples(&ty).into_iter().enumerate().map(|(i, v)| Row(vec![Value::Int(i as i64), v])).collect();
+        let mut rows: Vec<Row> = conformance::samples(&ty)
+            .into_iter()
+            .enumerate()
+            .map(|(i, v)| Row(vec![Value::Int(i as i64), v]))
+            .collect();
         rows.push(Row(vec![Value::Int(1_000), Value::Null]));
         table.load(&rows).await.unwrap_or_else(|e| panic!("{ty}: {e:?}"));
         assert_eq!(table.scan(&Range::ALL, &Position::Start, 5_000).await.unwrap().rows, rows, "{ty}");
@@ -152,7 +163,15 @@ async fn a_bulk_load_that_the_server_would_bend_is_undone() {
     assert_eq!(twice.kind(), ErrorKind::Refused, "{twice}");
     assert!(table.scan(&Range::ALL, &Position::Start, 9).await.unwrap().rows.is_empty(), "nothing of it is there");
     // The other path refuses the row alone, and the rest goes in.
-    let outcomes = table.write(&[insert(row(1, "ok", 1).0), insert(row(2, "too long", 1).0), insert(row(3, "ok", 1_000).0), insert(row(4, "ok", 2).0)]).await.unwrap();
+    let outcomes = table
+        .write(&[
+            insert(row(1, "ok", 1).0),
+            insert(row(2, "too long", 1).0),
+            insert(row(3, "ok", 1_000).0),
+            insert(row(4, "ok", 2).0),
+        ])
+        .await
+        .unwrap();
     assert!(outcomes[0].is_applied() && outcomes[3].is_applied(), "{outcomes:?}");
     for (outcome, column) in [(&outcomes[1], "note"), (&outcomes[2], "n")] {
         assert!(matches!(outcome, ChangeOutcome::Refused(e) if e.column() == Some(column)), "{outcomes:?}");
@@ -171,7 +190,10 @@ async fn a_key_that_a_collation_takes_for_another_is_refused_and_not_lost() {
     assert!(!table.capabilities().ordered);
     let row = |k: &str, v: i64, u: i64| vec![text(k), Value::Int(v), Value::Int(u)];
     assert!(table.write(&[insert(row("a", 1, 1))]).await.unwrap()[0].is_applied());
-    let outcomes = table.write(&[insert(row("A", 2, 2)), insert(row("b", 2, 1)), insert(row("a", 9, 9)), insert(row("c", 3, 3))]).await.unwrap();
+    let outcomes = table
+        .write(&[insert(row("A", 2, 2)), insert(row("b", 2, 1)), insert(row("a", 9, 9)), insert(row("c", 3, 3))])
+        .await
+        .unwrap();
     assert!(matches!(&outcomes[0], ChangeOutcome::Refused(e) if e.to_string().contains("collation")), "{outcomes:?}");
     assert!(matches!(&outcomes[1], ChangeOutcome::Refused(e) if e.to_string().contains("unique")), "{outcomes:?}");
     assert!(matches!(&outcomes[2], ChangeOutcome::LostRace), "the very key is there: {outcomes:?}");
@@ -196,7 +218,11 @@ async fn an_id_of_zero_and_an_unchanged_row_are_what_they_are() {
     assert!(same[0].is_applied(), "an unchanged row counts as found: {same:?}");
     assert_eq!(table.read(&[row.key(&[0])]).await.unwrap(), [Some(row)], "and its time did not move by itself");
     let warnings = lab.store.warnings(&TableName::new("t")).await.unwrap();
-    assert!(warnings.iter().any(|w| w.contains("ids")) && warnings.iter().any(|w| w.contains("by itself with every update")), "{warnings:?}");
+    assert!(
+        warnings.iter().any(|w| w.contains("ids"))
+            && warnings.iter().any(|w| w.contains("by itself with every update")),
+        "{warnings:?}"
+    );
     lab.end().await;
 }
 
@@ -205,15 +231,26 @@ async fn what_mysql_would_round_is_refused_and_named() {
     let lab = Lab::new("rounds").await;
     lab.sql("CREATE TABLE t (id int PRIMARY KEY, d decimal(6,2), at datetime(3), f double)").await;
     let mut spec = lab.store.describe(&TableName::new("t")).await.unwrap().as_spec();
-    let row = |id: i64, d: &str, at: i64, f: f64| vec![Value::Int(id), Value::Decimal(d.parse().unwrap()), Value::Timestamp(at), Value::Float64(f)];
+    let row = |id: i64, d: &str, at: i64, f: f64| {
+        vec![Value::Int(id), Value::Decimal(d.parse().unwrap()), Value::Timestamp(at), Value::Float64(f)]
+    };
     let table = lab.store.table(&spec).await.unwrap();
     let outcomes = table
-        .write(&[insert(row(1, "1.50", 1_000, 0.5)), insert(row(2, "1.505", 0, 0.5)), insert(row(3, "1.50", 1, 0.5)), insert(row(4, "1.50", 0, f64::NAN)), insert(row(5, "99999", 0, 0.5))])
+        .write(&[
+            insert(row(1, "1.50", 1_000, 0.5)),
+            insert(row(2, "1.505", 0, 0.5)),
+            insert(row(3, "1.50", 1, 0.5)),
+            insert(row(4, "1.50", 0, f64::NAN)),
+            insert(row(5, "99999", 0, 0.5)),
+        ])
         .await
         .unwrap();
     assert!(outcomes[0].is_applied(), "{outcomes:?}");
     for (outcome, column) in outcomes[1..].iter().zip(["d", "at", "f", "d"]) {
-        assert!(matches!(outcome, ChangeOutcome::Refused(e) if e.column() == Some(column) && e.kind() == ErrorKind::Unrepresentable), "{column}: {outcomes:?}");
+        assert!(
+            matches!(outcome, ChangeOutcome::Refused(e) if e.column() == Some(column) && e.kind() == ErrorKind::Unrepresentable),
+            "{column}: {outcomes:?}"
+        );
     }
     spec.columns[1].ty = ColumnType::Decimal { precision: Some((8, 4)) };
     assert_eq!(lab.store.table(&spec).await.unwrap_err().column(), Some("d"), "a declared loss that was not accepted");
@@ -241,7 +278,10 @@ async fn a_transaction_that_has_not_committed_is_waited_for() {
     assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
     late.query_drop("COMMIT").await.unwrap();
     assert!(table.have_ended(&token).await.unwrap(), "at once: the answer is never of a moment before the question");
-    assert_eq!(table.read(&[RowKey(vec![Value::Int(1)])]).await.unwrap(), [Some(Row(vec![Value::Int(1), Value::Int(2)]))]);
+    assert_eq!(
+        table.read(&[RowKey(vec![Value::Int(1)])]).await.unwrap(),
+        [Some(Row(vec![Value::Int(1), Value::Int(2)]))]
+    );
     late.disconnect().await.unwrap();
     lab.end().await;
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use crossfade_stores::{
-    Change, ChangeOutcome, ColumnType, ErrorKind, Position, Range, Row, RowKey, Store, StoreUrl, TableName, TableSpec, Value, conformance, port::RawDump,
+    Change, ChangeOutcome, ColumnType, ErrorKind, Position, Range, Row, RowKey, Store, StoreUrl, TableName, TableSpec,
+    Value, conformance, port::RawDump,
 };
 use futures::StreamExt;
 
@@ -91,7 +92,11 @@ impl conformance::Lab for Lab {
             before += &more;
             list.push(format!("{column} {native}"));
         }
-        sql(&self.url, &format!("{before} CREATE TABLE {name} ({}, PRIMARY KEY ({}))", list.join(", "), key.join(", "))).await;
+        sql(
+            &self.url,
+            &format!("{before} CREATE TABLE {name} ({}, PRIMARY KEY ({}))", list.join(", "), key.join(", ")),
+        )
+        .await;
         let mut spec = self.store.describe(&TableName::new(name)).await.unwrap().as_spec();
         for (column, (_, ty)) in spec.columns.iter_mut().zip(columns) {
             column.ty = ty.clone();
@@ -127,7 +132,10 @@ async fn specials_are_kept_to_the_bit() {
     let table = lab.store.table(&spec).await.unwrap();
     let page = table.scan(&Range::ALL, &Position::Start, 10).await.unwrap();
     let changes: Vec<Change> = page.rows.iter().map(|r| Change::Delete { seen: r.clone() }).collect();
-    assert!(table.write(&changes).await.unwrap().iter().all(ChangeOutcome::is_applied), "every special value can be compared");
+    assert!(
+        table.write(&changes).await.unwrap().iter().all(ChangeOutcome::is_applied),
+        "every special value can be compared"
+    );
     table.load(&page.rows).await.unwrap();
     let again = table.scan(&Range::ALL, &Position::Start, 10).await.unwrap();
     assert_eq!(again.rows, page.rows);
@@ -154,7 +162,8 @@ async fn a_refused_row_does_not_stop_the_others() {
             let text = if i == 2 { "secret\0".to_owned() } else { format!("{i}") };
             Row(vec![Value::Int(i), Value::Int(if i == 1 { 100 } else { 1 }), Value::Text(text)])
         };
-        let outcomes = table.write(&(0..many).map(|i| Change::Insert { row: row(i) }).collect::<Vec<_>>()).await.unwrap();
+        let outcomes =
+            table.write(&(0..many).map(|i| Change::Insert { row: row(i) }).collect::<Vec<_>>()).await.unwrap();
         for (i, outcome) in outcomes.iter().enumerate() {
             match outcome {
                 ChangeOutcome::Applied => assert!(i != 1 && i != 2),
@@ -167,7 +176,10 @@ async fn a_refused_row_does_not_stop_the_others() {
             }
         }
         // Another unique key is a refusal, not a lost race.
-        let taken = table.write(&[Change::Insert { row: Row(vec![Value::Int(1_000), Value::Int(1), Value::Text("0".to_owned())]) }]).await.unwrap();
+        let taken = table
+            .write(&[Change::Insert { row: Row(vec![Value::Int(1_000), Value::Int(1), Value::Text("0".to_owned())]) }])
+            .await
+            .unwrap();
         assert!(matches!(&taken[0], ChangeOutcome::Refused(_)), "{taken:?}");
     }
     lab.end().await;
@@ -177,15 +189,23 @@ async fn a_refused_row_does_not_stop_the_others() {
 async fn a_dump_that_breaks_loads_nothing() {
     let lab = Lab::new("dumps").await;
     sql(&lab.url, "CREATE TABLE a (id int8 PRIMARY KEY, v text); CREATE TABLE b (LIKE a INCLUDING ALL); INSERT INTO a SELECT i, repeat('x', 100) FROM generate_series(1, 5000) i").await;
-    let open = async |name: &str| lab.store.table(&lab.store.describe(&TableName::new(name)).await.unwrap().as_spec()).await.unwrap();
+    let open = async |name: &str| {
+        lab.store.table(&lab.store.describe(&TableName::new(name)).await.unwrap().as_spec()).await.unwrap()
+    };
     let (a, b) = (open("a").await, open("b").await);
     let (from, into) = (a.raw().unwrap(), b.raw().unwrap());
     assert_eq!(from.format(), into.format());
     let dump = from.dump(&Range::ALL).await.unwrap();
-    let broken: RawDump = Box::pin(dump.take(3).chain(futures::stream::once(async { Err(crossfade_stores::StoreError::new(ErrorKind::Lost, "cut")) })));
+    let broken: RawDump = Box::pin(
+        dump.take(3)
+            .chain(futures::stream::once(async { Err(crossfade_stores::StoreError::new(ErrorKind::Lost, "cut")) })),
+    );
     into.load(broken).await.unwrap_err();
     // A truncated dump without an error lacks the trailer; PostgreSQL takes that for the end, so a stream may end only by the server's word.
-    assert!(b.scan(&Range::ALL, &Position::Start, 10).await.unwrap().rows.is_empty(), "nothing of a broken dump is there");
+    assert!(
+        b.scan(&Range::ALL, &Position::Start, 10).await.unwrap().rows.is_empty(),
+        "nothing of a broken dump is there"
+    );
     let range = Range::Keys { from: Some(RowKey(vec![Value::Int(10)])), to: Some(RowKey(vec![Value::Int(20)])) };
     assert_eq!(into.load(from.dump(&range).await.unwrap()).await.unwrap(), 10);
     let rows = b.scan(&Range::ALL, &Position::Start, 100).await.unwrap().rows;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use crossfade_stores::{
-    Change, ChangeOutcome, ColumnType, ErrorKind, Page, Position, Range, Rest, Row, RowKey, Store, StoreUrl, Table, TableName, TableOptions, TableSpec, Value,
-    WantedColumn, conformance, schema::Layout,
+    Change, ChangeOutcome, ColumnType, ErrorKind, Page, Position, Range, Rest, Row, RowKey, Store, StoreUrl, Table,
+    TableName, TableOptions, TableSpec, Value, WantedColumn, conformance, schema::Layout,
 };
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 
@@ -45,14 +45,25 @@ impl Lab {
     fn spec(&self, name: &str, columns: &[(&str, ColumnType)], key: &[&str], options: TableOptions) -> TableSpec {
         TableSpec {
             name: TableName::new(format!("{}_{name}", self.prefix)),
-            columns: columns.iter().map(|(name, ty)| WantedColumn { name: (*name).to_owned(), ty: ty.clone(), accept_loss: false }).collect(),
+            columns: columns
+                .iter()
+                .map(|(name, ty)| WantedColumn { name: (*name).to_owned(), ty: ty.clone(), accept_loss: false })
+                .collect(),
             key: key.iter().map(|k| columns.iter().position(|(c, _)| c == k).unwrap()).collect(),
             options: TableOptions { layout: self.layout, ..options },
         }
     }
 
     async fn notes(&self) -> Arc<dyn Table> {
-        self.store.table(&self.spec("notes", &[("id", ColumnType::INT64), ("note", ColumnType::TEXT)], &["id"], TableOptions::default())).await.unwrap()
+        self.store
+            .table(&self.spec(
+                "notes",
+                &[("id", ColumnType::INT64), ("note", ColumnType::TEXT)],
+                &["id"],
+                TableOptions::default(),
+            ))
+            .await
+            .unwrap()
     }
 
     fn key(&self, rest: &str) -> String {
@@ -113,16 +124,30 @@ async fn fields_of_others_are_left_alone() {
         let mut connection = lab.connection.clone();
         let name = lab.key("notes:1");
         match layout {
-            Layout::Hash => connection.hset_multiple::<_, _, _, ()>(&name, &[("note", "a"), ("visits", "7")]).await.unwrap(),
+            Layout::Hash => {
+                connection.hset_multiple::<_, _, _, ()>(&name, &[("note", "a"), ("visits", "7")]).await.unwrap()
+            }
             Layout::Json => connection.set::<_, _, ()>(&name, "{ \"visits\": 7.00,  \"note\" : \"a\" }").await.unwrap(),
         }
         assert_eq!(all_of(&*table).await, [note(1, "a")]);
-        assert!(table.write(&[Change::Replace { seen: note(1, "a"), row: note(1, "b") }]).await.unwrap()[0].is_applied(), "{layout:?}");
+        assert!(
+            table.write(&[Change::Replace { seen: note(1, "a"), row: note(1, "b") }]).await.unwrap()[0].is_applied(),
+            "{layout:?}"
+        );
         match layout {
             Layout::Hash => assert_eq!(connection.hget::<_, _, String>(&name, "visits").await.unwrap(), "7"),
-            Layout::Json => assert_eq!(connection.get::<_, String>(&name).await.unwrap(), "{\"id\":1,\"note\":\"b\",\"visits\":7.00}"),
+            Layout::Json => assert_eq!(
+                connection.get::<_, String>(&name).await.unwrap(),
+                "{\"id\":1,\"note\":\"b\",\"visits\":7.00}"
+            ),
         }
-        assert!(table.write(&[Change::Replace { seen: note(1, "b"), row: Row(vec![Value::Int(1), Value::Null]) }]).await.unwrap()[0].is_applied());
+        assert!(
+            table
+                .write(&[Change::Replace { seen: note(1, "b"), row: Row(vec![Value::Int(1), Value::Null]) }])
+                .await
+                .unwrap()[0]
+                .is_applied()
+        );
         assert_eq!(all_of(&*table).await, [Row(vec![Value::Int(1), Value::Null])]);
         lab.clear().await;
     }
@@ -133,11 +158,16 @@ async fn an_expiry_is_part_of_the_row_and_of_the_comparison() {
     for layout in [Layout::Hash, Layout::Json] {
         let lab = Lab::new("cache", layout).await;
         let columns = [("id", ColumnType::INT64), ("note", ColumnType::TEXT), ("expires", ColumnType::TimestampTz)];
-        let options = TableOptions { ttl_column: Some("expires".to_owned()), key_pattern: Some(lab.key("session:{id}:v1")), ..TableOptions::default() };
+        let options = TableOptions {
+            ttl_column: Some("expires".to_owned()),
+            key_pattern: Some(lab.key("session:{id}:v1")),
+            ..TableOptions::default()
+        };
         let table = lab.store.table(&lab.spec("sessions", &columns, &["id"], options)).await.unwrap();
         let row = |expires: Value| Row(vec![Value::Int(7), Value::Text("x".to_owned()), expires]);
         // The year 2100.
-        let (soon, later) = (row(Value::TimestampTz(4_102_444_800_123_000)), row(Value::TimestampTz(4_102_444_900_000_000)));
+        let (soon, later) =
+            (row(Value::TimestampTz(4_102_444_800_123_000)), row(Value::TimestampTz(4_102_444_900_000_000)));
         assert!(table.write(&[Change::Insert { row: soon.clone() }]).await.unwrap()[0].is_applied());
         let mut connection = lab.connection.clone();
         let at = |c: &mut MultiplexedConnection| {
@@ -155,7 +185,10 @@ async fn an_expiry_is_part_of_the_row_and_of_the_comparison() {
         assert_eq!(at(&mut connection).await, -1, "null is never");
         assert!(table.write(&[Change::Delete { seen: row(Value::Null) }]).await.unwrap()[0].is_applied());
         let odd = table.write(&[Change::Insert { row: row(Value::TimestampTz(4_102_444_800_123_456)) }]).await.unwrap();
-        assert!(matches!(&odd[0], ChangeOutcome::Refused(e) if e.column() == Some("expires")), "not rounded in silence: {odd:?}");
+        assert!(
+            matches!(&odd[0], ChangeOutcome::Refused(e) if e.column() == Some("expires")),
+            "not rounded in silence: {odd:?}"
+        );
         lab.clear().await;
     }
 }
@@ -193,13 +226,20 @@ async fn keys_that_could_not_be_read_back_are_refused() {
     let columns = [("tenant", ColumnType::TEXT), ("id", ColumnType::TEXT), ("v", ColumnType::INT64)];
     let table = lab.store.table(&lab.spec("rows", &columns, &["tenant", "id"], TableOptions::default())).await.unwrap();
     let row = |t: &str, i: &str| Row(vec![Value::Text(t.to_owned()), Value::Text(i.to_owned()), Value::Int(1)]);
-    let outcomes = table.write(&[Change::Insert { row: row("a", "b:c") }, Change::Insert { row: row("a:b", "c") }]).await.unwrap();
+    let outcomes =
+        table.write(&[Change::Insert { row: row("a", "b:c") }, Change::Insert { row: row("a:b", "c") }]).await.unwrap();
     assert!(outcomes[0].is_applied(), "{outcomes:?}");
-    assert!(matches!(&outcomes[1], ChangeOutcome::Refused(e) if e.kind() == ErrorKind::Unrepresentable), "it would be the same key: {outcomes:?}");
+    assert!(
+        matches!(&outcomes[1], ChangeOutcome::Refused(e) if e.kind() == ErrorKind::Unrepresentable),
+        "it would be the same key: {outcomes:?}"
+    );
     assert_eq!(all_of(&*table).await, [row("a", "b:c")]);
     assert_eq!(table.read(&[row("a:b", "c").key(&[0, 1])]).await.unwrap(), [None]);
     let wrong = TableOptions { key_pattern: Some("x:{tenant}".to_owned()), ..TableOptions::default() };
-    assert_eq!(lab.store.table(&lab.spec("rows", &columns, &["tenant", "id"], wrong)).await.unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(
+        lab.store.table(&lab.spec("rows", &columns, &["tenant", "id"], wrong)).await.unwrap_err().kind(),
+        ErrorKind::Config
+    );
     lab.clear().await;
 }
 
@@ -216,5 +256,8 @@ async fn wrong_passwords_and_hosts_say_what_to_do() {
     let e = nowhere.ping().await.unwrap_err();
     assert_eq!(e.kind(), ErrorKind::Unreachable, "{e}");
     assert!(!e.to_string().contains("s3cret"), "{e}");
-    assert_eq!(crossfade_stores::open(&"redis://h/0?write_timeout_ms=0".parse().unwrap()).await.unwrap_err().kind(), ErrorKind::Config);
+    assert_eq!(
+        crossfade_stores::open(&"redis://h/0?write_timeout_ms=0".parse().unwrap()).await.unwrap_err().kind(),
+        ErrorKind::Config
+    );
 }

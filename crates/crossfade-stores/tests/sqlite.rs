@@ -6,7 +6,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
-use crossfade_stores::{Change, ChangeOutcome, ColumnType, ErrorKind, Position, Range, Row, RowKey, Store, StoreUrl, TableName, TableSpec, Value, conformance};
+use crossfade_stores::{
+    Change, ChangeOutcome, ColumnType, ErrorKind, Position, Range, Row, RowKey, Store, StoreUrl, TableName, TableSpec,
+    Value, conformance,
+};
 
 struct Lab {
     path: PathBuf,
@@ -81,9 +84,19 @@ async fn what_a_file_does_not_keep_is_refused_and_named() {
     float.columns.truncate(2);
     let table = lab.store.table(&float).await.unwrap();
     let row = |id: i64, f: f64| Row(vec![Value::Int(id), Value::Float64(f)]);
-    let outcomes = table.write(&[Change::Insert { row: row(1, 0.1) }, Change::Insert { row: row(2, f64::NAN) }, Change::Insert { row: row(3, 2.0) }]).await.unwrap();
+    let outcomes = table
+        .write(&[
+            Change::Insert { row: row(1, 0.1) },
+            Change::Insert { row: row(2, f64::NAN) },
+            Change::Insert { row: row(3, 2.0) },
+        ])
+        .await
+        .unwrap();
     assert!(outcomes[0].is_applied() && outcomes[2].is_applied(), "{outcomes:?}");
-    assert!(matches!(&outcomes[1], ChangeOutcome::Refused(e) if e.column() == Some("f")), "NaN is not silently null: {outcomes:?}");
+    assert!(
+        matches!(&outcomes[1], ChangeOutcome::Refused(e) if e.column() == Some("f")),
+        "NaN is not silently null: {outcomes:?}"
+    );
     assert_eq!(table.scan(&Range::ALL, &Position::Start, 9).await.unwrap().rows, [row(1, 0.1), row(3, 2.0)]);
 }
 

@@ -8,7 +8,13 @@ use std::{fmt::Write as _, sync::Arc};
 use crossfade_stores::{ColumnType, Fit, Store, StoreKind, conformance};
 
 async fn stores() -> Vec<Arc<dyn Store>> {
-    let urls = ["postgres://nobody@127.0.0.1/x", "mysql://nobody@127.0.0.1/x", "sqlite://x.db", "dynamodb://eu-west-1?endpoint=http://127.0.0.1:1", "redis://127.0.0.1/0"];
+    let urls = [
+        "postgres://nobody@127.0.0.1/x",
+        "mysql://nobody@127.0.0.1/x",
+        "sqlite://x.db",
+        "dynamodb://eu-west-1?endpoint=http://127.0.0.1:1",
+        "redis://127.0.0.1/0",
+    ];
     let mut out = Vec::new();
     for url in urls {
         // Nothing is connected to.
@@ -37,7 +43,14 @@ fn document(stores: &[Arc<dyn Store>]) -> String {
     let all = conformance::all_types();
     for source in stores {
         for target in stores.iter().filter(|t| t.kind() != source.kind()) {
-            write!(out, "\n## {} → {}\n\n| type | in {} | |\n|---|---|---|\n", source.kind(), target.kind(), target.kind()).unwrap();
+            write!(
+                out,
+                "\n## {} → {}\n\n| type | in {} | |\n|---|---|---|\n",
+                source.kind(),
+                target.kind(),
+                target.kind()
+            )
+            .unwrap();
             // What a source cannot hold, it cannot send.
             for ty in all.iter().filter(|ty| source.fit(ty, None) == Fit::Lossless) {
                 let fit = target.fit(ty, None);
@@ -63,7 +76,10 @@ fn document(stores: &[Arc<dyn Store>]) -> String {
 async fn the_reference_says_what_the_stores_say() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/types.md");
     let said = document(&stores().await);
-    assert!(said.contains("## postgres → dynamodb") && said.contains("refused") && said.contains("lossy"), "every word occurs");
+    assert!(
+        said.contains("## postgres → dynamodb") && said.contains("refused") && said.contains("lossy"),
+        "every word occurs"
+    );
     if std::env::var_os("CROSSFADE_BLESS").is_some() {
         std::fs::write(path, &said).unwrap();
     }

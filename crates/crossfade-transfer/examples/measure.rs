@@ -17,7 +17,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [job, source, target, table, more @ ..] = &args[..] else {
         return Err("measure backfill|bulk|verify|streams SOURCE TARGET TABLE [PARALLEL] [CHUNK]".into());
     };
-    let config = Config::parse(&format!("[migration.m]\nsource=\"x\"\ntarget=\"x\"\n[migration.m.table.{table}]\ncohort=[\"id\"]"))?;
+    let config = Config::parse(&format!(
+        "[migration.m]\nsource=\"x\"\ntarget=\"x\"\n[migration.m.table.{table}]\ncohort=[\"id\"]"
+    ))?;
     let source = crossfade_stores::open(&source.parse()?).await?;
     let target = crossfade_stores::open(&target.parse()?).await?;
     let pair = pair::open(&source, &target, table, &config.migration["m"].table[table]).await?;

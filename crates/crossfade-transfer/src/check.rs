@@ -67,14 +67,25 @@ pub async fn table(source: &Arc<dyn Store>, target: &Arc<dyn Store>, name: &str,
                 for column in &spec.columns {
                     let there = found.as_ref().and_then(|f| f.column(&column.name));
                     // Stores without columns have none to be found.
-                    let there = if found.as_ref().is_some_and(|f| f.open) { there.filter(|c| c.ty != ColumnType::Bytes || column.ty == ColumnType::Bytes) } else { there };
+                    let there = if found.as_ref().is_some_and(|f| f.open) {
+                        there.filter(|c| c.ty != ColumnType::Bytes || column.ty == ColumnType::Bytes)
+                    } else {
+                        there
+                    };
                     match target.fit(&column.ty, there) {
                         Fit::Lossless => {}
-                        Fit::Lossy(why) if column.accept_loss => out.push(note(format!("column `{}`: {} with an accepted loss: {why}", column.name, column.ty))),
+                        Fit::Lossy(why) if column.accept_loss => out.push(note(format!(
+                            "column `{}`: {} with an accepted loss: {why}",
+                            column.name, column.ty
+                        ))),
                         Fit::Lossy(why) => {
-                            out.push(refused(format!("column `{}`: {} would lose something: {why}: accept it with map.{0} = {{ lossy = … }}", column.name, column.ty)));
+                            out.push(refused(format!(
+                                "column `{}`: {} would lose something: {why}: accept it with map.{0} = {{ lossy = … }}",
+                                column.name, column.ty
+                            )));
                         }
-                        Fit::Refused(why) => out.push(refused(format!("column `{}`: {} does not survive: {why}", column.name, column.ty))),
+                        Fit::Refused(why) => out
+                            .push(refused(format!("column `{}`: {} does not survive: {why}", column.name, column.ty))),
                     }
                 }
                 if !out.iter().any(|f| f.level == Level::Refused) {

@@ -8,7 +8,11 @@ use crate::TransferError;
 
 /// Works on each item, `parallel` at a time. After the first error no further item is begun, those in flight end, and that error is the answer.
 /// Dropping the answer ends all tasks.
-pub(crate) async fn each<T, R, F>(parallel: usize, items: Vec<T>, work: impl Fn(T) -> F) -> Result<Vec<R>, TransferError>
+pub(crate) async fn each<T, R, F>(
+    parallel: usize,
+    items: Vec<T>,
+    work: impl Fn(T) -> F,
+) -> Result<Vec<R>, TransferError>
 where
     R: Send + 'static,
     F: Future<Output = Result<R, TransferError>> + Send + 'static,

@@ -117,9 +117,9 @@ impl Adaptive {
     pub async fn place(self: &Arc<Self>) -> Place {
         loop {
             let freed = self.freed.notified();
-            let taken = self
-                .running
-                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| (n < self.now.load(Ordering::Acquire)).then_some(n + 1));
+            let taken = self.running.fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+                (n < self.now.load(Ordering::Acquire)).then_some(n + 1)
+            });
             if taken.is_ok() {
                 return Place { of: self.clone() };
             }

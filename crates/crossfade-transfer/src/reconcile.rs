@@ -104,7 +104,8 @@ pub async fn settle(pair: &Pair, retry: &Retry, rows: Vec<Seen>) -> Result<Settl
         round += 1;
         if round > ROUNDS {
             for row in open {
-                let why = format!("was changed by others {ROUNDS} times while it was copied: run the same command again");
+                let why =
+                    format!("was changed by others {ROUNDS} times while it was copied: run the same command again");
                 settled.failed.push(Failed { key: row.row.source_key, why });
             }
             break;
@@ -169,7 +170,12 @@ fn done(pair: &Pair, open: &Open, settled: &mut Settled) -> bool {
 }
 
 /// Reads the target, then the source, of the rows that are not fresh. Afterwards they are.
-async fn read_again(pair: &Pair, retry: &Retry, open: &mut Vec<Open>, settled: &mut Settled) -> Result<(), TransferError> {
+async fn read_again(
+    pair: &Pair,
+    retry: &Retry,
+    open: &mut Vec<Open>,
+    settled: &mut Settled,
+) -> Result<(), TransferError> {
     let stale: Vec<usize> = (0..open.len()).filter(|i| !open[*i].fresh).collect();
     if stale.is_empty() {
         return Ok(());
@@ -255,8 +261,11 @@ async fn write(pair: &Pair, retry: &Retry, open: &[Open]) -> Result<Vec<ChangeOu
     Ok((0..open.len())
         .map(|i| {
             if collisions.contains(&i) {
-                let what = "another row of the source has this key in the target: make the key's template tell them apart";
-                ChangeOutcome::Refused(StoreError::new(crossfade_stores::ErrorKind::Refused, what).at_key(&open[i].row.source_key))
+                let what =
+                    "another row of the source has this key in the target: make the key's template tell them apart";
+                ChangeOutcome::Refused(
+                    StoreError::new(crossfade_stores::ErrorKind::Refused, what).at_key(&open[i].row.source_key),
+                )
             } else {
                 outcomes.next().unwrap_or(ChangeOutcome::LostRace)
             }
@@ -265,7 +274,12 @@ async fn write(pair: &Pair, retry: &Retry, open: &[Open]) -> Result<Vec<ChangeOu
 }
 
 /// Reads the source again for rows that were written; those that agree are settled, the others are read again on both sides.
-async fn second_read(pair: &Pair, retry: &Retry, open: &mut Vec<Open>, settled: &mut Settled) -> Result<(), TransferError> {
+async fn second_read(
+    pair: &Pair,
+    retry: &Retry,
+    open: &mut Vec<Open>,
+    settled: &mut Settled,
+) -> Result<(), TransferError> {
     let written: Vec<usize> = (0..open.len()).filter(|i| open[*i].fresh && open[*i].wrote.is_some()).collect();
     let keys: Vec<RowKey> = written.iter().map(|i| open[*i].row.source_key.clone()).collect();
     if keys.is_empty() {

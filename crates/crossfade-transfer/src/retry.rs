@@ -27,7 +27,10 @@ impl Retry {
     ///
     /// # Errors
     /// The last one.
-    pub async fn run<T, F: Future<Output = Result<T, StoreError>> + Send>(&self, mut ask: impl FnMut() -> F + Send) -> Result<T, StoreError> {
+    pub async fn run<T, F: Future<Output = Result<T, StoreError>> + Send>(
+        &self,
+        mut ask: impl FnMut() -> F + Send,
+    ) -> Result<T, StoreError> {
         let (mut again, mut slower, mut wait) = (self.again, self.slower, self.first);
         loop {
             let error = match ask().await {

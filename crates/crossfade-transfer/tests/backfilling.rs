@@ -87,7 +87,11 @@ async fn the_bulk_path_wants_a_declaration_and_an_empty_target() {
         let exclusive = Options { exclusive: Exclusive::Declared, ..options() };
         let report = backfill(&pair, &exclusive).await.unwrap();
         assert_eq!((report.rows_read, report.rows_written), (1_000, 1_000));
-        assert_eq!((source.calls(Point::Read), target.calls(Point::Write)), (0, 0), "{to:?}: no second read, no conditional put");
+        assert_eq!(
+            (source.calls(Point::Read), target.calls(Point::Write)),
+            (0, 0),
+            "{to:?}: no second read, no conditional put"
+        );
         assert_eq!(verify(&pair).await.report.verdict, Verdict::Verified);
         // Again: the target is not empty, so every row is reconciled.
         lab.at_target("UPDATE t SET v = 'other' WHERE id = 5").await;
@@ -169,7 +173,8 @@ async fn two_rows_that_would_be_one_in_the_target_are_named() {
 
 #[tokio::test]
 async fn a_row_that_the_target_refuses_is_named_and_the_others_are_copied() {
-    let lab = Lab::new("refuses", To::Postgres, DDL, "CREATE TABLE t (id int8 PRIMARY KEY, v text CHECK (v <> 'v77'))").await;
+    let lab =
+        Lab::new("refuses", To::Postgres, DDL, "CREATE TABLE t (id int8 PRIMARY KEY, v text CHECK (v <> 'v77'))").await;
     lab.at_source(ROWS).await;
     let options = kept(lab.folder());
     let (pair, ..) = lab.pair(COHORT, |_| {}).await;

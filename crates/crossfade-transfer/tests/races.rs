@@ -97,7 +97,11 @@ async fn read_then_delete_on_both_then_copy_stays_deleted() {
         target.at(Point::Write, 0, Fault::Before(lab.on_both("DELETE FROM t WHERE id = 1")));
         let report = backfill(&pair, &options()).await.unwrap();
         assert!(target.unplayed().is_empty());
-        assert_eq!((report.rows_written, report.rows_deleted), (1, 1), "the copy was put, and taken back by the second read");
+        assert_eq!(
+            (report.rows_written, report.rows_deleted),
+            (1, 1),
+            "the copy was put, and taken back by the second read"
+        );
         ends_as(&pair, &[(2, "stays")]).await;
         lab.end().await;
     }
@@ -125,7 +129,14 @@ async fn read_then_delete_then_copy_then_insert_again_keeps_the_new_row() {
         let (pair, source, target) = lab.pair(COHORT, |_| {}).await;
         target.at(Point::Write, 0, Fault::Before(lab.on_both("DELETE FROM t WHERE id = 1")));
         // The copy put `old` back; now the live write finds a row in the target, and overwrites it.
-        target.at(Point::Write, 0, Fault::After(lab.on("INSERT INTO t VALUES (1, 'new')", "INSERT INTO t VALUES (1, 'new') ON CONFLICT (id) DO UPDATE SET v = 'new'")));
+        target.at(
+            Point::Write,
+            0,
+            Fault::After(lab.on(
+                "INSERT INTO t VALUES (1, 'new')",
+                "INSERT INTO t VALUES (1, 'new') ON CONFLICT (id) DO UPDATE SET v = 'new'",
+            )),
+        );
         backfill(&pair, &options()).await.unwrap();
         assert!(target.unplayed().is_empty() && source.unplayed().is_empty());
         ends_as(&pair, &[(1, "new")]).await;
@@ -141,7 +152,11 @@ async fn delete_seen_then_insert_again_on_both_before_the_delete_is_not_deleted(
         lab.at_target("INSERT INTO t VALUES (1, 'ghost')").await;
         let (pair, _, target) = lab.pair(COHORT, |_| {}).await;
         // The row is born on both sides, with another value, between the read and the delete.
-        target.at(Point::Write, 0, Fault::Before(lab.on("INSERT INTO t VALUES (1, 'born')", "UPDATE t SET v = 'born' WHERE id = 1")));
+        target.at(
+            Point::Write,
+            0,
+            Fault::Before(lab.on("INSERT INTO t VALUES (1, 'born')", "UPDATE t SET v = 'born' WHERE id = 1")),
+        );
         backfill(&pair, &options()).await.unwrap();
         assert!(target.unplayed().is_empty());
         ends_as(&pair, &[(1, "born")]).await;
@@ -172,7 +187,11 @@ async fn toggled_there_and_back_between_read_and_put() {
         lab.at_target("INSERT INTO t VALUES (1, 'was')").await;
         let (pair, _, target) = lab.pair(COHORT, |_| {}).await;
         // The target goes was -> off -> was while the source goes on -> off: compare-and-set is fooled into putting `on`.
-        target.at(Point::Write, 0, Fault::Before(lab.on("UPDATE t SET v = 'off'", "UPDATE t SET v = 'off'; UPDATE t SET v = 'was'")));
+        target.at(
+            Point::Write,
+            0,
+            Fault::Before(lab.on("UPDATE t SET v = 'off'", "UPDATE t SET v = 'off'; UPDATE t SET v = 'was'")),
+        );
         backfill(&pair, &options()).await.unwrap();
         assert!(target.unplayed().is_empty());
         ends_as(&pair, &[(1, "off")]).await;
@@ -194,7 +213,14 @@ async fn a_source_transaction_that_commits_late_is_not_missed() {
         let (pair, notes) = (pair.clone(), notes.clone());
         async move {
             let observer: Arc<dyn Observer> = notes;
-            crossfade_transfer::backfill::run(&pair, &options(), &Control::default(), &Arc::new(Counters::default()), &observer).await
+            crossfade_transfer::backfill::run(
+                &pair,
+                &options(),
+                &Control::default(),
+                &Arc::new(Counters::default()),
+                &observer,
+            )
+            .await
         }
     });
     // It says for what it waits, before it reads anything.
@@ -251,7 +277,14 @@ async fn throttled_and_conflicting_puts_are_asked_again() {
     let lab = lab("throttled", To::Postgres).await;
     lab.at_source("INSERT INTO t SELECT i, 'v' FROM generate_series(1, 50) i").await;
     let (pair, source, target) = lab.pair(COHORT, |_| {}).await;
-    for (n, kind) in [crossfade_stores::ErrorKind::Throttled, crossfade_stores::ErrorKind::Conflict, crossfade_stores::ErrorKind::Unreachable].into_iter().enumerate() {
+    for (n, kind) in [
+        crossfade_stores::ErrorKind::Throttled,
+        crossfade_stores::ErrorKind::Conflict,
+        crossfade_stores::ErrorKind::Unreachable,
+    ]
+    .into_iter()
+    .enumerate()
+    {
         target.at(Point::Write, n, Fault::Refuse(kind));
         source.at(Point::Read, n, Fault::Refuse(kind));
         source.at(Point::Scan, n, Fault::Refuse(kind));

@@ -17,8 +17,11 @@ const CONFIG: &str = "cohort = [\"part\"]\n[migration.m.table.t.map]\nf = { loss
 const ROWS: &str = "INSERT INTO t SELECT i, 'p' || i % 3, i * 1.10, i / 7.0, decode(md5(i::text), 'hex'), md5(i::text)::uuid, date '2020-01-01' + i, timestamptz '2020-01-01' + i * interval '1 microsecond',
     jsonb_build_object('i', i, 't', repeat('x', 20)), i % 2 = 0, ARRAY['a', i::text] FROM generate_series(1, 300) i";
 
+/// The name of a way, and what the tables no longer declare on it.
+type Way = (&'static str, fn(&mut Capabilities));
+
 /// The three ways to look, by what the tables declare.
-const WAYS: [(&str, fn(&mut Capabilities)); 3] = [
+const WAYS: [Way; 3] = [
     ("checksums", |_| {}),
     ("streams", |c| c.checksum = None),
     ("lookups", |c| {
@@ -61,7 +64,11 @@ async fn no_mutation_is_verified_between_two_postgres() {
     for (way, declare) in WAYS {
         let (pair, ..) = lab.pair("cohort = [\"part\"]", declare).await;
         let equal = verify(&pair).await;
-        assert_eq!((equal.report.verdict, equal.report.rows_source, equal.report.rows_target), (Verdict::Verified, 300, 300), "{way}");
+        assert_eq!(
+            (equal.report.verdict, equal.report.rows_source, equal.report.rows_target),
+            (Verdict::Verified, 300, 300),
+            "{way}"
+        );
         for (mutation, kind, field) in mutations {
             lab.at_target(mutation).await;
             let outcome = verify(&pair).await;
@@ -76,7 +83,10 @@ async fn no_mutation_is_verified_between_two_postgres() {
                 &outcome
                     .differences
                     .iter()
-                    .map(|d| crossfade_transfer::repair::Named { source_key: d.source_key.clone(), target_key: d.target_key.clone() })
+                    .map(|d| crossfade_transfer::repair::Named {
+                        source_key: d.source_key.clone(),
+                        target_key: d.target_key.clone(),
+                    })
                     .collect::<Vec<_>>(),
                 &crossfade_transfer::retry::Retry::default(),
                 &crossfade_transfer::pace::Control::default(),
@@ -114,7 +124,11 @@ async fn no_mutation_is_verified_between_postgres_and_sqlite() {
         for mutation in mutations {
             lab.at_target(mutation).await;
             let outcome = verify(&pair).await;
-            assert_eq!((outcome.report.verdict, outcome.differences.len()), (Verdict::Diverged, 1), "{way}: {mutation}");
+            assert_eq!(
+                (outcome.report.verdict, outcome.differences.len()),
+                (Verdict::Diverged, 1),
+                "{way}: {mutation}"
+            );
             let report = backfill(&pair, &options()).await.unwrap();
             assert_eq!(report.rows_written + report.rows_deleted, 1, "{way}: a backfill repairs {mutation}");
         }
@@ -193,6 +207,10 @@ async fn a_schema_changed_mid_way_is_unknown_with_its_reason() {
     target.at(Point::Scan, 2, Fault::Before(lab.on("", "ALTER TABLE t DROP COLUMN tags")));
     let outcome = verify(&pair).await;
     assert_eq!(outcome.report.verdict, Verdict::Unknown);
-    assert!(outcome.report.unknown_ranges.iter().any(|u| u.why.contains("tags")), "{:?}", outcome.report.unknown_ranges);
+    assert!(
+        outcome.report.unknown_ranges.iter().any(|u| u.why.contains("tags")),
+        "{:?}",
+        outcome.report.unknown_ranges
+    );
     lab.end().await;
 }

@@ -19,7 +19,7 @@ async fn writes_and_reads(dao: Arc<Dao>, visit: Visit) -> Result<(), String> {
     let value = format!("{id}:{}", visit.number);
     dao.pair.write(&dao.migration, id, &value).await.map_err(|error| error.to_string())?;
     let read = dao.pair.read(&dao.migration, id).await.map_err(|error| error.to_string())?;
-    if visit.number % 3 == 0 {
+    if visit.number.is_multiple_of(3) {
         dao.pair.remove(&dao.migration, id).await.map_err(|error| error.to_string())?;
     }
     if read.as_ref() == Some(&value) { Ok(()) } else { Err(format!("wrote {value}, read {read:?}")) }

@@ -106,8 +106,11 @@ pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
     if all.failed > 0 { Exit::Failed } else { Exit::Done }
 }
 
-/// Rows that were named, as `(table, key, target key)`; `None` if none were.
-fn lines(args: &RepairArgs, context: &Context) -> Result<Option<Vec<(String, Json, Json)>>, Exit> {
+/// A named row: table, key, key in the target.
+type Named = (String, Json, Json);
+
+/// Rows that were named; `None` if none were.
+fn lines(args: &RepairArgs, context: &Context) -> Result<Option<Vec<Named>>, Exit> {
     let wrong = |what: String| {
         output::fail(context, &what);
         Exit::Usage

@@ -58,7 +58,7 @@ impl Troubled {
 impl EventDao for Troubled {
     async fn record(&self, event: &Event) -> Result<(), EventError> {
         let events = self.meet().await?;
-        if self.troubles.is(Trouble::Bug) && event.id % 100 == 0 {
+        if self.troubles.is(Trouble::Bug) && event.id.is_multiple_of(100) {
             let wrong = Event {
                 arrival_delay: event.arrival_delay.map(|late| late + 60),
                 distance: event.distance + 1,

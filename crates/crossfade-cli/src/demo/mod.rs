@@ -65,6 +65,7 @@ enum Order {
 }
 
 /// What goes wrong.
+#[expect(clippy::enum_variant_names, reason = "the names on the command line are a contract")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Inject {
     /// The new DAO corrupts one field of 1 % of the events.

@@ -49,7 +49,7 @@ pub(crate) async fn open(args: &Args) -> Result<Sides, Failure> {
 
 /// A DynamoDB endpoint inside this process, in memory, spoken to over loopback.
 async fn embedded(args: &Args) -> Result<Events, Failure> {
-    let listener = tokio::net::TcpListener::bind(("127.0.0.1", args.port)).await.map_err(|error| {
+    let listener = listen(args.port).map_err(|error| {
         Failure::usage(anyhow!(error).context(format!(
             "port {} of this machine is busy: choose another with --port, or 0 for a free one",
             args.port
@@ -63,6 +63,15 @@ async fn embedded(args: &Args) -> Result<Events, Failure> {
     let events =
         DynamoEvents::create(client, &args.name).await.map_err(|error| failed("target", "dynamodb", &error))?;
     Ok(Events::Dynamo(events))
+}
+
+/// Connections inherit the option from their listener; without it every answer in two parts waits 40 ms for an
+/// acknowledgement.
+fn listen(port: u16) -> std::io::Result<tokio::net::TcpListener> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.set_nodelay(true)?;
+    socket.bind((std::net::Ipv4Addr::LOCALHOST, port).into())?;
+    socket.listen(1_024)
 }
 
 async fn open_url(side: &str, url: &str, name: &str) -> Result<(Events, String), Failure> {

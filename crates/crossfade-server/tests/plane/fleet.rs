@@ -224,7 +224,7 @@ async fn authority_moves_under_a_counting_fleet_and_no_increment_is_lost() {
         stdin.write_all(b"\n").await.unwrap();
         drop(stdin);
         let counted = loop {
-            let line = lines.next_line().await.unwrap().expect("the child says what it counted");
+            let line = lines.next_line().await.unwrap().unwrap();
             if let Some((_, counted)) = line.split_once("counted ") {
                 break counted.to_owned();
             }

@@ -339,3 +339,33 @@ fn the_committed_openapi_is_what_the_code_says() {
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(written == kept, "the API changed; if on purpose, CROSSFADE_BLESS=1 and say so in the changelog");
 }
+
+#[tokio::test]
+async fn a_session_of_the_dashboard_acts_only_with_its_header() {
+    let bench = bench().await;
+    bench.admin.make(Stage::Off).await;
+    let http = reqwest::Client::new();
+    let url = |path: &str| format!("{}{path}", bench.admin.url);
+    let page = http.get(url("/")).send().await.unwrap();
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    let wrong = http.post(url("/session")).json(&json!({ "token": "cf_x_y" })).send().await.unwrap();
+    assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
+    let log_in = http.post(url("/session")).json(&json!({ "token": bench.admin.token })).send().await.unwrap();
+    let cookie = log_in.headers()["set-cookie"].to_str().unwrap().to_owned();
+    assert!(cookie.contains("HttpOnly; SameSite=Strict") && !cookie.contains(&bench.admin.token), "{cookie}");
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let seen = http.get(url("/v1/migrations")).header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(seen.status(), StatusCode::OK);
+    let pause = || http.post(url("/v1/migrations/events/pause")).header("cookie", &cookie);
+    assert_eq!(pause().send().await.unwrap().status(), StatusCode::FORBIDDEN, "a form of another site");
+    let crossed = pause().header("x-crossfade", "1").header("origin", "http://evil.example").send().await.unwrap();
+    assert_eq!(crossed.status(), StatusCode::FORBIDDEN);
+    assert_eq!(pause().header("x-crossfade", "1").send().await.unwrap().status(), StatusCode::OK);
+    let out = http.delete(url("/session")).header("cookie", &cookie).header("x-crossfade", "1").send().await.unwrap();
+    assert_eq!(out.status(), StatusCode::NO_CONTENT);
+    let gone = http.get(url("/v1/migrations")).header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(gone.status(), StatusCode::UNAUTHORIZED);
+    let runbook = http.get(url("/runbooks/gate-refused")).send().await.unwrap().text().await.unwrap();
+    assert!(runbook.contains("What to do"));
+}

@@ -9,7 +9,8 @@ fn row(i: i64) -> Row {
     Row(vec![Value::Text(format!("tenant-{}", i % 3)), Value::Int(i), Value::Text(format!("note {i}"))])
 }
 
-const COLUMNS: [(&str, ColumnType); 3] = [("tenant", ColumnType::Text { max: Some(40) }), ("id", ColumnType::INT64), ("note", ColumnType::TEXT)];
+const COLUMNS: [(&str, ColumnType); 3] =
+    [("tenant", ColumnType::Text { max: Some(40) }), ("id", ColumnType::INT64), ("note", ColumnType::TEXT)];
 
 async fn all_of(table: &dyn Table, range: &Range, limit: usize) -> (Vec<Row>, usize) {
     let (mut rows, mut pages, mut position) = (Vec::new(), 0, Position::Start);
@@ -81,7 +82,10 @@ pub(super) async fn an_ordered_scan_is_in_key_order(lab: &dyn Lab) {
     let tenants = ["", "B", "a", "ä", "b b", "b-b", "bb", "😀", "A"];
     let changes: Vec<Change> = tenants
         .iter()
-        .flat_map(|t| [-5, 10, 9, i64::MAX].map(|i| Change::Insert { row: Row(vec![Value::Text((*t).to_owned()), Value::Int(i), Value::Null]) }))
+        .flat_map(|t| {
+            [-5, 10, 9, i64::MAX]
+                .map(|i| Change::Insert { row: Row(vec![Value::Text((*t).to_owned()), Value::Int(i), Value::Null]) })
+        })
         .collect();
     table.write(&changes).await.unwrap();
     for limit in [1, 7, 100] {
@@ -94,7 +98,8 @@ pub(super) async fn an_ordered_scan_is_in_key_order(lab: &dyn Lab) {
     let key = |t: &str, i: i64| RowKey(vec![Value::Text(t.to_owned()), Value::Int(i)]);
     let (rows, _) = all_of(&*table, &Range::Keys { from: Some(key("b", 0)), to: Some(key("bb", 9)) }, 2).await;
     let got: Vec<RowKey> = rows.iter().map(|r| r.key(&[0, 1])).collect();
-    let mut wanted: Vec<RowKey> = changes.iter().map(|c| c.key(&[0, 1])).filter(|k| *k >= key("b", 0) && *k < key("bb", 9)).collect();
+    let mut wanted: Vec<RowKey> =
+        changes.iter().map(|c| c.key(&[0, 1])).filter(|k| *k >= key("b", 0) && *k < key("bb", 9)).collect();
     wanted.sort();
     assert_eq!(got, wanted);
 }
@@ -114,7 +119,9 @@ pub(super) async fn checksums_see_one_bit(lab: &dyn Lab) {
     }
     let changes: Vec<Change> = (0..300).map(|i| Change::Insert { row: row(i) }).collect();
     table.write(&changes).await.unwrap();
-    let fences: Vec<RowKey> = [(0, 150), (1, 0), (1, 151)].map(|(t, i)| RowKey(vec![Value::Text(format!("tenant-{t}")), Value::Int(i)])).to_vec();
+    let fences: Vec<RowKey> = [(0, 150), (1, 0), (1, 151)]
+        .map(|(t, i)| RowKey(vec![Value::Text(format!("tenant-{t}")), Value::Int(i)]))
+        .to_vec();
     let before = table.checksums(&fences).await.unwrap();
     assert_eq!(before.iter().map(|c| c.rows).collect::<Vec<_>>(), [50, 50, 50, 150]);
     assert_eq!(table.checksums(&[]).await.unwrap()[0].rows, 300);

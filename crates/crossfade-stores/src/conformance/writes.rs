@@ -39,14 +39,26 @@ pub(super) async fn replace_and_delete_only_what_was_seen(lab: &dyn Lab) {
     assert!(table.write(&[Change::Replace { seen: note(1, "a"), row: note(1, "b") }]).await.unwrap()[0].is_applied());
     assert!(table.write(&[Change::Delete { seen: note(1, "b") }]).await.unwrap()[0].is_applied());
     assert_eq!(now(&*table, 1).await, None);
-    let gone = table.write(&[Change::Delete { seen: note(1, "b") }, Change::Replace { seen: note(2, "x"), row: note(2, "y") }]).await.unwrap();
-    assert!(gone.iter().all(|o| matches!(o, ChangeOutcome::LostRace)), "what is gone cannot be deleted or replaced: {gone:?}");
+    let gone = table
+        .write(&[Change::Delete { seen: note(1, "b") }, Change::Replace { seen: note(2, "x"), row: note(2, "y") }])
+        .await
+        .unwrap();
+    assert!(
+        gone.iter().all(|o| matches!(o, ChangeOutcome::LostRace)),
+        "what is gone cannot be deleted or replaced: {gone:?}"
+    );
     assert_eq!((now(&*table, 1).await, now(&*table, 2).await), (None, None));
 }
 
 pub(super) async fn outcomes_are_per_row(lab: &dyn Lab) {
     let table = notes(lab, "per_row").await;
-    assert!(table.write(&[Change::Insert { row: note(2, "there") }, Change::Insert { row: note(4, "there") }]).await.unwrap()[0].is_applied());
+    assert!(
+        table
+            .write(&[Change::Insert { row: note(2, "there") }, Change::Insert { row: note(4, "there") }])
+            .await
+            .unwrap()[0]
+            .is_applied()
+    );
     let outcomes = table
         .write(&[
             Change::Insert { row: note(1, "new") },

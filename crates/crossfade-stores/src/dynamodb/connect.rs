@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use aws_sdk_dynamodb::{
     Client,
     config::{
-        BehaviorVersion, Builder, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
+        BehaviorVersion, Builder, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
+        retry::RetryConfig, timeout::TimeoutConfig,
     },
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
@@ -54,21 +55,30 @@ impl Dynamodb {
         Self::open_over(url, |http| faults.around(http)).await
     }
 
-    async fn open_over(url: &StoreUrl, around: impl FnOnce(SharedHttpClient) -> SharedHttpClient) -> Result<Self, StoreError> {
+    async fn open_over(
+        url: &StoreUrl,
+        around: impl FnOnce(SharedHttpClient) -> SharedHttpClient,
+    ) -> Result<Self, StoreError> {
         let number = |name: &str, default: u64| match url.parameter(name) {
             None => Ok(default),
-            Some(text) => text
-                .parse::<u64>()
-                .ok()
-                .filter(|n| (1..=1_000_000).contains(n))
-                .ok_or_else(|| StoreError::new(ErrorKind::Config, format!("`{name}` in the url of {url} must be a positive number"))),
+            Some(text) => text.parse::<u64>().ok().filter(|n| (1..=1_000_000).contains(n)).ok_or_else(|| {
+                StoreError::new(ErrorKind::Config, format!("`{name}` in the url of {url} must be a positive number"))
+            }),
         };
-        let timeout = Duration::from_millis(number("write_timeout_ms", u64::try_from(WRITE_TIMEOUT.as_millis()).unwrap_or(10_000))?);
+        let timeout = Duration::from_millis(number(
+            "write_timeout_ms",
+            u64::try_from(WRITE_TIMEOUT.as_millis()).unwrap_or(10_000),
+        )?);
         let at_once = usize::try_from(number("concurrency", 64)?).unwrap_or(64);
         let pace = Pace::new(u32::try_from(number("attempts", 10)?).unwrap_or(10));
         for (name, _) in url.parameters() {
             if !["endpoint", "write_timeout_ms", "concurrency", "attempts"].contains(&name) {
-                return Err(StoreError::new(ErrorKind::Config, format!("`{name}` in the url of {url} is not known: endpoint, write_timeout_ms, concurrency and attempts are")));
+                return Err(StoreError::new(
+                    ErrorKind::Config,
+                    format!(
+                        "`{name}` in the url of {url} is not known: endpoint, write_timeout_ms, concurrency and attempts are"
+                    ),
+                ));
             }
         }
         let region = url.rest().trim_end_matches('/').to_owned();
@@ -76,7 +86,10 @@ impl Dynamodb {
         if let Some(endpoint) = endpoint
             && host_of(endpoint).is_none()
         {
-            return Err(StoreError::new(ErrorKind::Config, format!("the endpoint of {url} must be a url like http://127.0.0.1:8000")));
+            return Err(StoreError::new(
+                ErrorKind::Config,
+                format!("the endpoint of {url} must be a url like http://127.0.0.1:8000"),
+            ));
         }
         let plain = endpoint.is_some_and(|e| e.starts_with("http://"));
         let http = if plain {
@@ -85,15 +98,28 @@ impl Dynamodb {
             aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https()
         };
         let http = around(http);
-        let timeouts = TimeoutConfig::builder().connect_timeout(Duration::from_secs(3).min(timeout)).operation_attempt_timeout(timeout).build();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(Duration::from_secs(3).min(timeout))
+            .operation_attempt_timeout(timeout)
+            .build();
         let config = match endpoint {
             Some(endpoint) if is_loopback(endpoint) => aws_sdk_dynamodb::Config::builder()
                 .behavior_version(BehaviorVersion::latest())
                 .region(Region::new(region.clone()))
                 .endpoint_url(endpoint)
-                .credentials_provider(Credentials::new("crossfade", "crossfade", None, None, "an endpoint on this machine")),
+                .credentials_provider(Credentials::new(
+                    "crossfade",
+                    "crossfade",
+                    None,
+                    None,
+                    "an endpoint on this machine",
+                )),
             _ => {
-                let shared = aws_config::defaults(BehaviorVersion::latest()).region(Region::new(region.clone())).http_client(http.clone()).load().await;
+                let shared = aws_config::defaults(BehaviorVersion::latest())
+                    .region(Region::new(region.clone()))
+                    .http_client(http.clone())
+                    .load()
+                    .await;
                 let config = Builder::from(&shared);
                 match endpoint {
                     Some(endpoint) => config.endpoint_url(endpoint),
@@ -111,7 +137,14 @@ impl Dynamodb {
             Some(endpoint) => format!("dynamodb://{region} at {}", host_of(endpoint).unwrap_or_default()),
             None => format!("dynamodb://{region}"),
         };
-        Ok(Dynamodb { client: Client::from_conf(config), shown: shown.into(), timeout, requests: Arc::new(Semaphore::new(at_once)), at_once, pace })
+        Ok(Dynamodb {
+            client: Client::from_conf(config),
+            shown: shown.into(),
+            timeout,
+            requests: Arc::new(Semaphore::new(at_once)),
+            at_once,
+            pace,
+        })
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -167,7 +200,14 @@ mod tests {
         for near in ["http://127.0.0.1:8000", "http://localhost:1", "https://[::1]:8000/x", "http://127.9.9.9"] {
             assert!(is_loopback(near), "{near}");
         }
-        for far in ["http://127.0.0.1.example.com", "http://localhost.example.com", "http://10.0.0.1:8000", "https://user@[fe80::1]", "127.0.0.1:8000", "http://"] {
+        for far in [
+            "http://127.0.0.1.example.com",
+            "http://localhost.example.com",
+            "http://10.0.0.1:8000",
+            "https://user@[fe80::1]",
+            "127.0.0.1:8000",
+            "http://",
+        ] {
             assert!(!is_loopback(far), "{far}");
         }
     }

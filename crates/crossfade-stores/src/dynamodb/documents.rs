@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::values::is_kept;
-use crate::{
-    Decimal,
-    value::canonical_json,
-};
+use crate::{Decimal, value::canonical_json};
 
 /// DynamoDB's own limit.
 const DEEPEST: usize = 32;
@@ -157,7 +154,14 @@ mod tests {
     #[test]
     fn documents_give_the_value_back() {
         for text in [
-            "{}", "[]", "[1, 2.50, \"x\", [], {}]", "{\"a\": {\"b\": [true, null, false]}, \"ü\\\"\\\\\": \"\\u0000\\n😀,]}\"}", "\"s\"", "1e3", "-0.5", "true",
+            "{}",
+            "[]",
+            "[1, 2.50, \"x\", [], {}]",
+            "{\"a\": {\"b\": [true, null, false]}, \"ü\\\"\\\\\": \"\\u0000\\n😀,]}\"}",
+            "\"s\"",
+            "1e3",
+            "-0.5",
+            "true",
             "12345678901234567890123456789012345678",
         ] {
             let back = to_json(&from_json(text).unwrap()).unwrap();
@@ -168,7 +172,15 @@ mod tests {
     #[test]
     fn what_a_document_cannot_hold_is_refused() {
         let deep = format!("{}1{}", "[".repeat(40), "]".repeat(40));
-        for text in ["null", "{\"\": 1}", "[1e200]", "{\"a\": 123456789012345678901234567890123456789}", deep.as_str(), "{", "nope"] {
+        for text in [
+            "null",
+            "{\"\": 1}",
+            "[1e200]",
+            "{\"a\": 123456789012345678901234567890123456789}",
+            deep.as_str(),
+            "{",
+            "nope",
+        ] {
             assert!(from_json(text).is_err(), "{text}");
         }
     }

@@ -23,10 +23,16 @@ impl Failure {
 /// The kind of a service error by its code, and whether the request may have been done.
 fn of_code(code: &str) -> (ErrorKind, bool) {
     match code {
-        "ProvisionedThroughputExceededException" | "ThrottlingException" | "Throttling" | "RequestLimitExceeded" | "LimitExceededException" => (ErrorKind::Throttled, false),
-        "TransactionConflictException" | "TransactionInProgressException" | "TransactionCanceledException" | "ReplicatedWriteConflictException" | "ResourceInUseException" => {
-            (ErrorKind::Conflict, false)
-        }
+        "ProvisionedThroughputExceededException"
+        | "ThrottlingException"
+        | "Throttling"
+        | "RequestLimitExceeded"
+        | "LimitExceededException" => (ErrorKind::Throttled, false),
+        "TransactionConflictException"
+        | "TransactionInProgressException"
+        | "TransactionCanceledException"
+        | "ReplicatedWriteConflictException"
+        | "ResourceInUseException" => (ErrorKind::Conflict, false),
         "ResourceNotFoundException" => (ErrorKind::NoSuchTable, false),
         "AccessDeniedException"
         | "UnrecognizedClientException"
@@ -63,34 +69,78 @@ where
                 ErrorKind::Refused => {
                     let lower = message.to_ascii_lowercase();
                     if lower.contains("item size") {
-                        failure(ErrorKind::TooLarge, false, format!("{what}: the item is larger than the 400 KB that dynamodb takes"))
+                        failure(
+                            ErrorKind::TooLarge,
+                            false,
+                            format!("{what}: the item is larger than the 400 KB that dynamodb takes"),
+                        )
                     } else if lower.contains("key element does not match") || lower.contains("type mismatch for key") {
-                        failure(ErrorKind::SchemaChanged, false, format!("{what}: the table has another key by now: run `check` again"))
+                        failure(
+                            ErrorKind::SchemaChanged,
+                            false,
+                            format!("{what}: the table has another key by now: run `check` again"),
+                        )
                     } else {
                         failure(kind, false, format!("{what}: dynamodb refuses the request ({code}{})", reason(&lower)))
                     }
                 }
-                ErrorKind::NoSuchTable => failure(kind, false, format!("{what}: there is no such table in {shown}: check name and region")),
-                ErrorKind::Denied => failure(kind, false, format!("{what}: {shown} refuses the credentials or a right is missing ({code})")),
-                ErrorKind::Throttled => failure(kind, false, format!("{what}: {shown} asks for a slower pace ({code})")),
-                ErrorKind::Conflict => failure(kind, false, format!("{what}: the item is part of a transaction or change under way ({code})")),
+                ErrorKind::NoSuchTable => {
+                    failure(kind, false, format!("{what}: there is no such table in {shown}: check name and region"))
+                }
+                ErrorKind::Denied => failure(
+                    kind,
+                    false,
+                    format!("{what}: {shown} refuses the credentials or a right is missing ({code})"),
+                ),
+                ErrorKind::Throttled => {
+                    failure(kind, false, format!("{what}: {shown} asks for a slower pace ({code})"))
+                }
+                ErrorKind::Conflict => failure(
+                    kind,
+                    false,
+                    format!("{what}: the item is part of a transaction or change under way ({code})"),
+                ),
                 _ => failure(kind, unknown, format!("{what}: {shown} answers {code}")),
             }
         }
-        SdkError::ConstructionFailure(_) => Failure { error: StoreError::new(ErrorKind::Protocol, format!("{what}: the request could not be made")).caused_by(chain(&e)), unknown: false },
+        SdkError::ConstructionFailure(_) => Failure {
+            error: StoreError::new(ErrorKind::Protocol, format!("{what}: the request could not be made"))
+                .caused_by(chain(&e)),
+            unknown: false,
+        },
         SdkError::DispatchFailure(_) => {
             let text = chain(&e);
             if !never_sent(&e) {
-                return Failure { error: StoreError::new(ErrorKind::Lost, format!("{what}: the connection to {shown} broke")).caused_by(text), unknown: true };
+                return Failure {
+                    error: StoreError::new(ErrorKind::Lost, format!("{what}: the connection to {shown} broke"))
+                        .caused_by(text),
+                    unknown: true,
+                };
             }
             if text.contains("credentials") {
-                let error = StoreError::new(ErrorKind::Denied, format!("{what}: no credentials for {shown}: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
+                let error = StoreError::new(
+                    ErrorKind::Denied,
+                    format!(
+                        "{what}: no credentials for {shown}: set AWS_PROFILE or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                    ),
+                );
                 return Failure { error: error.caused_by(text), unknown: false };
             }
-            Failure { error: StoreError::new(ErrorKind::Unreachable, format!("{what}: cannot reach {shown}: check region, endpoint and network")).caused_by(text), unknown: false }
+            Failure {
+                error: StoreError::new(
+                    ErrorKind::Unreachable,
+                    format!("{what}: cannot reach {shown}: check region, endpoint and network"),
+                )
+                .caused_by(text),
+                unknown: false,
+            }
         }
         SdkError::TimeoutError(_) => failure(ErrorKind::Lost, true, format!("{what}: no answer from {shown} in time")),
-        _ => Failure { error: StoreError::new(ErrorKind::Lost, format!("{what}: an answer of {shown} that cannot be read")).caused_by(chain(&e)), unknown: true },
+        _ => Failure {
+            error: StoreError::new(ErrorKind::Lost, format!("{what}: an answer of {shown} that cannot be read"))
+                .caused_by(chain(&e)),
+            unknown: true,
+        },
     }
 }
 
@@ -117,11 +167,18 @@ fn never_sent(e: &(dyn Error + 'static)) -> bool {
         let refused = e.downcast_ref::<io::Error>().is_some_and(|e| {
             matches!(
                 e.kind(),
-                io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::AddrNotAvailable
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::HostUnreachable
+                    | io::ErrorKind::NetworkUnreachable
+                    | io::ErrorKind::AddrNotAvailable
             )
         });
         let text = e.to_string();
-        refused || text.contains("dns error") || text.contains("tcp connect error") || text.contains("HTTP connect timeout") || text.contains("credentials")
+        refused
+            || text.contains("dns error")
+            || text.contains("tcp connect error")
+            || text.contains("HTTP connect timeout")
+            || text.contains("credentials")
     })
 }
 

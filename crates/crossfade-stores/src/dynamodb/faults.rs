@@ -128,7 +128,10 @@ struct Client {
 
 impl HttpClient for Client {
     fn http_connector(&self, settings: &HttpConnectorSettings, components: &RuntimeComponents) -> SharedHttpConnector {
-        SharedHttpConnector::new(Connector { inner: self.inner.http_connector(settings, components), faults: self.faults.clone() })
+        SharedHttpConnector::new(Connector {
+            inner: self.inner.http_connector(settings, components),
+            faults: self.faults.clone(),
+        })
     }
 }
 
@@ -140,7 +143,12 @@ struct Connector {
 
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let operation = request.headers().get("x-amz-target").and_then(|t| t.rsplit_once('.')).map(|(_, o)| o.to_owned()).unwrap_or_default();
+        let operation = request
+            .headers()
+            .get("x-amz-target")
+            .and_then(|t| t.rsplit_once('.'))
+            .map(|(_, o)| o.to_owned())
+            .unwrap_or_default();
         let (inner, faults) = (self.inner.clone(), self.faults.clone());
         HttpConnectorFuture::new(async move {
             match faults.next(&operation) {
@@ -181,8 +189,13 @@ fn wrong(what: &str) -> ConnectorError {
 }
 
 /// Sends `keep(n)` of the n items of a batch, and hands the others back.
-async fn unprocessed(inner: &SharedHttpConnector, mut request: HttpRequest, keep: impl Fn(usize) -> usize) -> Result<HttpResponse, ConnectorError> {
-    let mut sent: Json = serde_json::from_slice(request.body().bytes().unwrap_or_default()).map_err(|_| wrong("no json"))?;
+async fn unprocessed(
+    inner: &SharedHttpConnector,
+    mut request: HttpRequest,
+    keep: impl Fn(usize) -> usize,
+) -> Result<HttpResponse, ConnectorError> {
+    let mut sent: Json =
+        serde_json::from_slice(request.body().bytes().unwrap_or_default()).map_err(|_| wrong("no json"))?;
     let mut back = serde_json::Map::new();
     let (mut sent_count, mut keys) = (0, false);
     for (table, items) in sent["RequestItems"].as_object_mut().ok_or_else(|| wrong("no items"))? {
@@ -210,7 +223,8 @@ async fn unprocessed(inner: &SharedHttpConnector, mut request: HttpRequest, keep
     *request.body_mut() = SdkBody::from(body);
     let response = inner.call(request).await?;
     let status = response.status().as_u16();
-    let bytes = ByteStream::new(response.into_body()).collect().await.map_err(|e| ConnectorError::io(e.into()))?.into_bytes();
+    let bytes =
+        ByteStream::new(response.into_body()).collect().await.map_err(|e| ConnectorError::io(e.into()))?.into_bytes();
     let mut body: Json = serde_json::from_slice(&bytes).map_err(|_| wrong("an answer without json"))?;
     if status == 200 {
         body[name] = Json::Object(back);

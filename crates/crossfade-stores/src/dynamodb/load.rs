@@ -69,7 +69,10 @@ impl DynamodbTable {
             if !left.is_empty() {
                 n += 1;
                 if !self.store.pace().wait(n).await {
-                    return Err(StoreError::new(ErrorKind::Throttled, format!("{what}: {} leaves rows undone, again and again: load slower", self.store.shown())));
+                    return Err(StoreError::new(
+                        ErrorKind::Throttled,
+                        format!("{what}: {} leaves rows undone, again and again: load slower", self.store.shown()),
+                    ));
                 }
             }
         }
@@ -80,7 +83,9 @@ impl DynamodbTable {
         for request in requests {
             let Some(item) = request.put_request.as_ref().map(|p| p.item.clone()) else { continue };
             let mut n = 0;
-            while let Err(e) = self.store.client().put_item().table_name(&self.shape.table).set_item(Some(item.clone())).send().await {
+            while let Err(e) =
+                self.store.client().put_item().table_name(&self.shape.table).set_item(Some(item.clone())).send().await
+            {
                 let failure = errors::of(what, self.store.shown(), e);
                 n += 1;
                 if !failure.is_slow_down() || !self.store.pace().wait(n).await {
@@ -100,6 +105,9 @@ impl DynamodbTable {
 }
 
 fn put(item: Item, what: &str) -> Result<WriteRequest, StoreError> {
-    let request = PutRequest::builder().set_item(Some(item)).build().map_err(|e| StoreError::new(ErrorKind::Protocol, what).caused_by(e))?;
+    let request = PutRequest::builder()
+        .set_item(Some(item))
+        .build()
+        .map_err(|e| StoreError::new(ErrorKind::Protocol, what).caused_by(e))?;
     Ok(WriteRequest::builder().put_request(request).build())
 }

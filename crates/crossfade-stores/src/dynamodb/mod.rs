@@ -29,8 +29,8 @@ use async_trait::async_trait;
 use tokio::sync::SemaphorePermit;
 
 use crate::{
-    Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, Page, Position, Range, Row, RowKey, Store, StoreError, StoreKind, Table, TableName,
-    TableSchema, TableSpec,
+    Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, Page, Position, Range, Row, RowKey, Store,
+    StoreError, StoreKind, Table, TableName, TableSchema, TableSpec,
 };
 pub use connect::Dynamodb;
 use schema::Shape;
@@ -52,7 +52,11 @@ impl std::fmt::Debug for DynamodbTable {
 impl DynamodbTable {
     /// Room for one more request.
     async fn permit(&self) -> Result<SemaphorePermit<'_>, StoreError> {
-        self.store.requests().acquire().await.map_err(|e| StoreError::new(ErrorKind::Protocol, "the store is closed").caused_by(e))
+        self.store
+            .requests()
+            .acquire()
+            .await
+            .map_err(|e| StoreError::new(ErrorKind::Protocol, "the store is closed").caused_by(e))
     }
 }
 

@@ -6,7 +6,10 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, Select};
 use futures::{StreamExt, TryStreamExt};
 
 use super::{DynamodbTable, errors, schema::Item};
-use crate::{ErrorKind, Page, Position, Range, Rest, Row, RowKey, StoreError, value::text::{hex, unhex}};
+use crate::{
+    ErrorKind, Page, Position, Range, Rest, Row, RowKey, StoreError,
+    value::text::{hex, unhex},
+};
 
 /// DynamoDB's own limit.
 const KEYS_AT_ONCE: usize = 100;
@@ -28,7 +31,11 @@ impl DynamodbTable {
             at.push(i);
         }
         let batches: Vec<Vec<Item>> = items.chunks(KEYS_AT_ONCE).map(<[Item]>::to_vec).collect();
-        let found: Vec<Vec<Item>> = futures::stream::iter(batches).map(|batch| self.read_batch(batch)).buffer_unordered(16).try_collect().await?;
+        let found: Vec<Vec<Item>> = futures::stream::iter(batches)
+            .map(|batch| self.read_batch(batch))
+            .buffer_unordered(16)
+            .try_collect()
+            .await?;
         let mut out = vec![None; keys.len()];
         for item in found.into_iter().flatten().filter(|item| self.shape.is_ours(item)) {
             let row = self.shape.row(&item)?;
@@ -47,16 +54,24 @@ impl DynamodbTable {
         let mut n = 0;
         while !left.is_empty() {
             let asked = left.len();
-            let mut request = KeysAndAttributes::builder().set_keys(Some(std::mem::take(&mut left))).consistent_read(true);
+            let mut request =
+                KeysAndAttributes::builder().set_keys(Some(std::mem::take(&mut left))).consistent_read(true);
             if let Some(projection) = &shape.projection {
-                request = request.projection_expression(projection).set_expression_attribute_names(Some(shape.all_names()));
+                request =
+                    request.projection_expression(projection).set_expression_attribute_names(Some(shape.all_names()));
             }
-            let request = request.build().map_err(|e| StoreError::new(ErrorKind::Protocol, what.clone()).caused_by(e))?;
+            let request =
+                request.build().map_err(|e| StoreError::new(ErrorKind::Protocol, what.clone()).caused_by(e))?;
             let _permit = self.permit().await?;
             match self.store.client().batch_get_item().request_items(&shape.table, request.clone()).send().await {
                 Ok(out) => {
                     found.extend(out.responses.unwrap_or_default().remove(&shape.table).unwrap_or_default());
-                    left = out.unprocessed_keys.unwrap_or_default().remove(&shape.table).map(|k| k.keys).unwrap_or_default();
+                    left = out
+                        .unprocessed_keys
+                        .unwrap_or_default()
+                        .remove(&shape.table)
+                        .map(|k| k.keys)
+                        .unwrap_or_default();
                     if left.len() < asked {
                         // Some went through: that is not a reason to give up soon.
                         n = n.min(1);
@@ -74,7 +89,10 @@ impl DynamodbTable {
                 n += 1;
                 drop(_permit);
                 if !self.store.pace().wait(n).await {
-                    return Err(StoreError::new(ErrorKind::Throttled, format!("{what}: {} leaves keys unread, again and again: read slower", self.store.shown())));
+                    return Err(StoreError::new(
+                        ErrorKind::Throttled,
+                        format!("{what}: {} leaves keys unread, again and again: read slower", self.store.shown()),
+                    ));
                 }
             }
         }
@@ -86,13 +104,30 @@ impl DynamodbTable {
         let what = format!("cannot scan {}", shape.shown);
         let segment = match range {
             Range::Keys { from: None, to: None } => None,
-            Range::Segment { index, of } => Some((i32::try_from(*index).unwrap_or(i32::MAX), i32::try_from(*of).unwrap_or(i32::MAX))),
-            Range::Keys { .. } => return Err(StoreError::new(ErrorKind::Unsupported, format!("{} is scanned by segments, not by keys", shape.shown))),
+            Range::Segment { index, of } => {
+                Some((i32::try_from(*index).unwrap_or(i32::MAX), i32::try_from(*of).unwrap_or(i32::MAX)))
+            }
+            Range::Keys { .. } => {
+                return Err(StoreError::new(
+                    ErrorKind::Unsupported,
+                    format!("{} is scanned by segments, not by keys", shape.shown),
+                ));
+            }
         };
         let start = match position {
             Position::Start => None,
-            Position::Cursor(bytes) => Some(from_cursor(bytes).ok_or_else(|| StoreError::new(ErrorKind::Config, format!("{what}: the saved position is not one of this table: start this range again")))?),
-            Position::After(_) => return Err(StoreError::new(ErrorKind::Unsupported, format!("{} goes on by the service's own cursors, not by keys", shape.shown))),
+            Position::Cursor(bytes) => Some(from_cursor(bytes).ok_or_else(|| {
+                StoreError::new(
+                    ErrorKind::Config,
+                    format!("{what}: the saved position is not one of this table: start this range again"),
+                )
+            })?),
+            Position::After(_) => {
+                return Err(StoreError::new(
+                    ErrorKind::Unsupported,
+                    format!("{} goes on by the service's own cursors, not by keys", shape.shown),
+                ));
+            }
         };
         let mut names = if shape.projection.is_some() { shape.all_names() } else { HashMap::new() };
         let mut values = HashMap::new();
@@ -136,9 +171,12 @@ impl DynamodbTable {
         // The end is where the service names no key to go on from.
         let rest = match out.last_evaluated_key.filter(|k| !k.is_empty()) {
             None => Rest::End,
-            Some(key) => Rest::More(Position::Cursor(
-                to_cursor(&key).ok_or_else(|| StoreError::new(ErrorKind::Protocol, format!("{what}: the service goes on from a key of an unknown type")))?,
-            )),
+            Some(key) => Rest::More(Position::Cursor(to_cursor(&key).ok_or_else(|| {
+                StoreError::new(
+                    ErrorKind::Protocol,
+                    format!("{what}: the service goes on from a key of an unknown type"),
+                )
+            })?)),
         };
         Ok(Page { rows, rest })
     }

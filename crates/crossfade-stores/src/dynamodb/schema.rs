@@ -43,24 +43,31 @@ impl Dynamodb {
     pub(super) async fn warnings_of(&self, table: &TableName) -> Result<Vec<String>, StoreError> {
         let description = self.table_description(table).await?;
         let mut out = Vec::new();
-        for index in description.global_secondary_indexes().iter().filter_map(|i| i.index_name()).chain(description.local_secondary_indexes().iter().filter_map(|i| i.index_name())) {
+        for index in description
+            .global_secondary_indexes()
+            .iter()
+            .filter_map(|i| i.index_name())
+            .chain(description.local_secondary_indexes().iter().filter_map(|i| i.index_name()))
+        {
             out.push(format!("table {table}: index `{index}` refuses rows whose attributes have another type than its keys, or are empty"));
         }
         if !description.replicas().is_empty() {
             out.push(format!("table {table}: has replicas in other regions: reads are consistent only in the region of the url, so nobody may write elsewhere"));
         }
-        let on_demand = description.billing_mode_summary().and_then(|b| b.billing_mode()) == Some(&BillingMode::PayPerRequest);
-        if let Some(units) = description.provisioned_throughput().and_then(|p| p.write_capacity_units()).filter(|u| *u > 0 && !on_demand) {
+        let on_demand =
+            description.billing_mode_summary().and_then(|b| b.billing_mode()) == Some(&BillingMode::PayPerRequest);
+        if let Some(units) =
+            description.provisioned_throughput().and_then(|p| p.write_capacity_units()).filter(|u| *u > 0 && !on_demand)
+        {
             out.push(format!("table {table}: takes {units} write units (of 1 KB) a second as provisioned: the backfill shares them with the users"));
         }
-        let ttl = self
-            .client()
-            .describe_time_to_live()
-            .table_name(table.as_str())
-            .send()
-            .await
-            .map_err(|e| errors::of(&format!("cannot ask for the time to live of table {table}"), self.shown(), e).error)?;
-        if let Some(ttl) = ttl.time_to_live_description().filter(|t| matches!(t.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))) {
+        let ttl = self.client().describe_time_to_live().table_name(table.as_str()).send().await.map_err(|e| {
+            errors::of(&format!("cannot ask for the time to live of table {table}"), self.shown(), e).error
+        })?;
+        if let Some(ttl) = ttl
+            .time_to_live_description()
+            .filter(|t| matches!(t.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)))
+        {
             let name = ttl.attribute_name().unwrap_or("an attribute");
             out.push(format!("table {table}: rows expire by `{name}`, unseen by the flags: say `kind = \"cache\"`, or turn it off during the migration"));
         }
@@ -69,14 +76,22 @@ impl Dynamodb {
 }
 
 /// The schema that DynamoDB knows: the key.
-pub(super) fn schema(table: &TableName, shown: &str, description: &TableDescription) -> Result<TableSchema, StoreError> {
+pub(super) fn schema(
+    table: &TableName,
+    shown: &str,
+    description: &TableDescription,
+) -> Result<TableSchema, StoreError> {
     let broken = |why: &str| StoreError::new(ErrorKind::Protocol, format!("table {table} in {shown}: {why}"));
     let mut elements: Vec<_> = description.key_schema().iter().collect();
     elements.sort_by_key(|e| *e.key_type() != KeyType::Hash);
     let mut columns = Vec::new();
     for element in elements {
         let name = element.attribute_name();
-        let definition = description.attribute_definitions().iter().find(|d| d.attribute_name() == name).ok_or_else(|| broken("a key attribute has no type"))?;
+        let definition = description
+            .attribute_definitions()
+            .iter()
+            .find(|d| d.attribute_name() == name)
+            .ok_or_else(|| broken("a key attribute has no type"))?;
         let native = definition.attribute_type().as_str().to_owned();
         let ty = match native.as_str() {
             "S" => ColumnType::TEXT,
@@ -126,19 +141,31 @@ impl Shape {
         let shown = format!("table {} in {shown}", spec.name);
         let config = |text: String| StoreError::new(ErrorKind::Config, format!("{shown}{text}"));
         let own_key: Vec<&str> = own.columns.iter().map(|c| c.name.as_str()).collect();
-        let spec_key: Vec<&str> = spec.key.iter().filter_map(|i| spec.columns.get(*i)).map(|c| c.name.as_str()).collect();
+        let spec_key: Vec<&str> =
+            spec.key.iter().filter_map(|i| spec.columns.get(*i)).map(|c| c.name.as_str()).collect();
         if own_key != spec_key {
-            return Err(config(format!(" has the key ({}), not ({}): make it from columns with a template, as in `{} = \"USER#{{user_id}}\"`", own_key.join(", "), spec_key.join(", "), own_key[0])));
+            return Err(config(format!(
+                " has the key ({}), not ({}): make it from columns with a template, as in `{} = \"USER#{{user_id}}\"`",
+                own_key.join(", "),
+                spec_key.join(", "),
+                own_key[0]
+            )));
         }
         if spec.options.key_pattern.is_some() {
-            return Err(config(": `key` patterns are for redis; in dynamodb the key attributes are made by templates".to_owned()));
+            return Err(config(
+                ": `key` patterns are for redis; in dynamodb the key attributes are made by templates".to_owned(),
+            ));
         }
         let place = |name: &str, what: &str| {
-            spec.columns.iter().position(|c| c.name == name).ok_or_else(|| config(format!(": the {what} `{name}` is not among its mapped columns")))
+            spec.columns
+                .iter()
+                .position(|c| c.name == name)
+                .ok_or_else(|| config(format!(": the {what} `{name}` is not among its mapped columns")))
         };
         let version = spec.options.version_column.as_deref().map(|n| place(n, "version column")).transpose()?;
         let ttl = spec.options.ttl_column.as_deref().map(|n| place(n, "ttl column")).transpose()?;
-        let documents = spec.options.documents.iter().map(|n| place(n, "document column")).collect::<Result<Vec<_>, _>>()?;
+        let documents =
+            spec.options.documents.iter().map(|n| place(n, "document column")).collect::<Result<Vec<_>, _>>()?;
         let mut columns = Vec::with_capacity(spec.columns.len());
         for (i, wanted) in spec.columns.iter().enumerate() {
             let found = spec.key.iter().position(|k| *k == i).map(|at| &own.columns[at]);
@@ -150,7 +177,10 @@ impl Shape {
                 None if documents.contains(&i) && wanted.ty == ColumnType::Json => Slot::Document,
                 None => Slot::Free,
             };
-            let refuse = |why: &str| StoreError::new(ErrorKind::Unrepresentable, format!("{shown} does not keep {}: {why}", wanted.ty)).in_column(&wanted.name);
+            let refuse = |why: &str| {
+                StoreError::new(ErrorKind::Unrepresentable, format!("{shown} does not keep {}: {why}", wanted.ty))
+                    .in_column(&wanted.name)
+            };
             if let Slot::Expiry { .. } = slot
                 && !matches!(wanted.ty, ColumnType::TimestampTz | ColumnType::Timestamp | ColumnType::Int { .. })
             {
@@ -166,17 +196,25 @@ impl Shape {
         }
         let rest: Vec<usize> = (0..columns.len()).filter(|i| !spec.key.contains(i)).collect();
         let compared = match version {
-            Some(v) if spec.key.contains(&v) => return Err(config(": the version column is part of the key, which never changes".to_owned())),
+            Some(v) if spec.key.contains(&v) => {
+                return Err(config(": the version column is part of the key, which never changes".to_owned()));
+            }
             Some(v) => vec![v],
             None => rest.clone(),
         };
         // At least `#0=:0, ` and `#0=:a0 AND ` for each.
         let (sets, conditions) = (rest.len() * 7, compared.len() * 11);
         if sets > EXPRESSION || rest.len() > OPERATORS {
-            return Err(config(format!(": {} columns are more than one update of dynamodb takes: keep some of them in one json column", rest.len())));
+            return Err(config(format!(
+                ": {} columns are more than one update of dynamodb takes: keep some of them in one json column",
+                rest.len()
+            )));
         }
         if conditions > EXPRESSION || compared.len() > OPERATORS {
-            return Err(config(format!(": a comparison of {} columns does not fit into the 4 KB of a dynamodb condition: declare a version column", compared.len())));
+            return Err(config(format!(
+                ": a comparison of {} columns does not fit into the 4 KB of a dynamodb condition: declare a version column",
+                compared.len()
+            )));
         }
         let projection = columns.iter().map(|c| c.alias.as_str()).collect::<Vec<_>>().join(",");
         let projection = (projection.len() <= EXPRESSION).then_some(projection);
@@ -184,7 +222,16 @@ impl Shape {
         for (name, prefix) in spec.options.only_prefixes.iter().filter(|(_, p)| !p.is_empty()) {
             prefixes.push((place(name, "attribute with a fixed beginning")?, prefix.clone()));
         }
-        Ok(Shape { table: spec.name.as_str().to_owned(), shown, columns, key: spec.key.clone(), rest, compared, projection, prefixes })
+        Ok(Shape {
+            table: spec.name.as_str().to_owned(),
+            shown,
+            columns,
+            key: spec.key.clone(),
+            rest,
+            compared,
+            projection,
+            prefixes,
+        })
     }
 
     /// Names for the columns of an expression.
@@ -221,7 +268,8 @@ impl Shape {
     }
 
     fn unrepresentable(&self, column: usize, why: &str) -> StoreError {
-        StoreError::new(ErrorKind::Unrepresentable, format!("{}: {why}", self.shown)).in_column(&self.columns[column].name)
+        StoreError::new(ErrorKind::Unrepresentable, format!("{}: {why}", self.shown))
+            .in_column(&self.columns[column].name)
     }
 
     /// The attribute of one value of a row.
@@ -233,10 +281,16 @@ impl Shape {
     pub(super) fn key_item(&self, key: &RowKey) -> Result<Item, StoreError> {
         let mut out = HashMap::with_capacity(self.key.len());
         for (n, (i, value)) in self.key.iter().zip(&key.0).enumerate() {
-            let Some(attribute) = self.attribute(*i, value)? else { return Err(self.unrepresentable(*i, "a key is never null")) };
+            let Some(attribute) = self.attribute(*i, value)? else {
+                return Err(self.unrepresentable(*i, "a key is never null"));
+            };
             let most = if n == 0 { 2048 } else { 1024 };
             if values::size(&attribute) > most {
-                return Err(StoreError::new(ErrorKind::TooLarge, format!("{}: the key is larger than the {most} bytes that dynamodb takes", self.shown)).in_column(&self.columns[*i].name));
+                return Err(StoreError::new(
+                    ErrorKind::TooLarge,
+                    format!("{}: the key is larger than the {most} bytes that dynamodb takes", self.shown),
+                )
+                .in_column(&self.columns[*i].name));
             }
             out.insert(self.columns[*i].name.clone(), attribute);
         }
@@ -263,14 +317,19 @@ impl Shape {
             return Ok(());
         }
         let largest = sizes.max_by_key(|(_, size)| *size).map(|(name, _)| name.as_str()).unwrap_or_default();
-        Err(StoreError::new(ErrorKind::TooLarge, format!("{}: the item is larger than the 400 KB that dynamodb takes", self.shown)).in_column(largest))
+        Err(StoreError::new(
+            ErrorKind::TooLarge,
+            format!("{}: the item is larger than the 400 KB that dynamodb takes", self.shown),
+        )
+        .in_column(largest))
     }
 
     /// The row of an item.
     pub(super) fn row(&self, item: &Item) -> Result<Row, StoreError> {
         let value = |i: usize| -> Result<Value, StoreError> {
             let col = &self.columns[i];
-            values::decode(item.get(&col.name), &col.ty, col.slot).ok_or_else(|| self.unrepresentable(i, &format!("a stored attribute cannot be read as {}", col.ty)))
+            values::decode(item.get(&col.name), &col.ty, col.slot)
+                .ok_or_else(|| self.unrepresentable(i, &format!("a stored attribute cannot be read as {}", col.ty)))
         };
         let mut out = Vec::with_capacity(self.columns.len());
         for i in 0..self.columns.len() {

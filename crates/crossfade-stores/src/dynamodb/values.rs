@@ -66,7 +66,9 @@ pub(super) fn fit(wanted: &ColumnType, found: Option<&Column>) -> Fit {
             _ => Fit::Refused("the key attribute is bytes (B)"),
         },
         _ => match wanted {
-            T::Native { .. } => Fit::Refused("a type that only one engine knows: ignore the column, or convert it in the source"),
+            T::Native { .. } => {
+                Fit::Refused("a type that only one engine knows: ignore the column, or convert it in the source")
+            }
             T::Array(of) => match fit(of, None) {
                 Fit::Refused(_) => Fit::Refused("a list of a type that is not kept"),
                 other => other,
@@ -74,7 +76,18 @@ pub(super) fn fit(wanted: &ColumnType, found: Option<&Column>) -> Fit {
             T::Decimal { precision: Some((p, _)) } if *p <= 38 => Fit::Lossless,
             T::Decimal { .. } => Fit::Lossy("numbers of more than 38 digits are refused, row by row"),
             T::Float32 | T::Float64 => FLOATS,
-            T::Bool | T::Int { .. } | T::Uint64 | T::Text { .. } | T::Bytes | T::Uuid | T::Date | T::Time | T::Timestamp | T::TimestampTz | T::Json | T::Enum { .. } => Fit::Lossless,
+            T::Bool
+            | T::Int { .. }
+            | T::Uint64
+            | T::Text { .. }
+            | T::Bytes
+            | T::Uuid
+            | T::Date
+            | T::Time
+            | T::Timestamp
+            | T::TimestampTz
+            | T::Json
+            | T::Enum { .. } => Fit::Lossless,
         },
     }
 }
@@ -191,8 +204,16 @@ fn from_number(n: &str, ty: &ColumnType, slot: Slot) -> Option<Value> {
         T::Int { .. } | T::Uint64 => Value::Decimal(d).convert(ty),
         T::Decimal { .. } => scaled(d, ty).map(Value::Decimal),
         // A number that is no float's shortest form would change on its way.
-        T::Float64 => n.parse::<f64>().ok().filter(|f| format!("{f:?}").parse::<Decimal>().is_ok_and(|s| s.same_number(&d))).map(Value::Float64),
-        T::Float32 => n.parse::<f32>().ok().filter(|f| format!("{f:?}").parse::<Decimal>().is_ok_and(|s| s.same_number(&d))).map(Value::Float32),
+        T::Float64 => n
+            .parse::<f64>()
+            .ok()
+            .filter(|f| format!("{f:?}").parse::<Decimal>().is_ok_and(|s| s.same_number(&d)))
+            .map(Value::Float64),
+        T::Float32 => n
+            .parse::<f32>()
+            .ok()
+            .filter(|f| format!("{f:?}").parse::<Decimal>().is_ok_and(|s| s.same_number(&d)))
+            .map(Value::Float32),
         _ => None,
     }
 }
@@ -205,14 +226,18 @@ pub(super) fn decode(attribute: Option<&AttributeValue>, ty: &ColumnType, slot: 
     Some(match (attribute, ty) {
         (A::Null(_), _) => Value::Null,
         (A::S(s), _) if slot == Slot::KeyText => Value::from_text(ty, s)?,
-        (A::S(s), T::Text { .. } | T::Enum { .. } | T::Uuid | T::Date | T::Time | T::Timestamp | T::TimestampTz) => Value::from_text(ty, s)?,
+        (A::S(s), T::Text { .. } | T::Enum { .. } | T::Uuid | T::Date | T::Time | T::Timestamp | T::TimestampTz) => {
+            Value::from_text(ty, s)?
+        }
         (A::S(s), T::Json) if slot != Slot::Document => Value::Json(s.clone()),
         (A::Bool(b), T::Bool) => Value::Bool(*b),
         (A::N(n), T::Json) => Value::Json(n.clone()),
         (A::N(n), _) => from_number(n, ty, slot)?,
         (A::B(b), T::Bytes) => Value::Bytes(b.as_ref().to_vec()),
         (A::B(b), T::Uuid) => Value::Uuid(b.as_ref().try_into().ok()?),
-        (A::L(items), T::Array(of)) => Value::Array(items.iter().map(|a| decode(Some(a), of, Slot::Free)).collect::<Option<_>>()?),
+        (A::L(items), T::Array(of)) => {
+            Value::Array(items.iter().map(|a| decode(Some(a), of, Slot::Free)).collect::<Option<_>>()?)
+        }
         (A::Ss(items), T::Array(of)) => set(items.iter().map(|s| A::S(s.clone())), of)?,
         (A::Ns(items), T::Array(of)) => set(items.iter().map(|n| A::N(n.clone())), of)?,
         (A::Bs(items), T::Array(of)) => set(items.iter().map(|b| A::B(b.clone())), of)?,
@@ -247,7 +272,8 @@ pub(super) fn size(attribute: &AttributeValue) -> usize {
 
 /// About a byte per two digits, and one.
 fn number_size(n: &str) -> usize {
-    let digits = n.trim_start_matches(['-', '0', '.']).trim_end_matches(['0', '.']).bytes().filter(u8::is_ascii_digit).count();
+    let digits =
+        n.trim_start_matches(['-', '0', '.']).trim_end_matches(['0', '.']).bytes().filter(u8::is_ascii_digit).count();
     digits.div_ceil(2) + 1 + usize::from(n.starts_with('-'))
 }
 
@@ -266,7 +292,13 @@ mod tests {
         for kept in [large.as_str(), small.as_str(), "0", "0.000", "-1.50", "0.0000000001"] {
             assert_eq!(is_kept(&d(kept)), Ok(()), "{kept}");
         }
-        for not in ["9".repeat(39), format!("1{}", "0".repeat(126)), format!("0.{}1", "0".repeat(130)), "NaN".to_owned(), "Infinity".to_owned()] {
+        for not in [
+            "9".repeat(39),
+            format!("1{}", "0".repeat(126)),
+            format!("0.{}1", "0".repeat(130)),
+            "NaN".to_owned(),
+            "Infinity".to_owned(),
+        ] {
             assert!(is_kept(&d(&not)).is_err(), "{not}");
         }
         for f in [f64::NAN, f64::INFINITY, -0.0, 1e300, 5e-324] {
@@ -284,7 +316,11 @@ mod tests {
         assert_eq!(decode(Some(&n("1.5")), &ColumnType::INT64, Slot::Free), None);
         assert_eq!(decode(Some(&n("9223372036854775808")), &ColumnType::INT64, Slot::Free), None);
         assert_eq!(decode(Some(&n("0.1")), &ColumnType::Float64, Slot::Free), Some(Value::Float64(0.1)));
-        assert_eq!(decode(Some(&n("0.10000000000000000001")), &ColumnType::Float64, Slot::Free), None, "no float has these digits");
+        assert_eq!(
+            decode(Some(&n("0.10000000000000000001")), &ColumnType::Float64, Slot::Free),
+            None,
+            "no float has these digits"
+        );
         assert_eq!(decode(Some(&n("0.1")), &ColumnType::Float32, Slot::Free), Some(Value::Float32(0.1)));
         assert_eq!(decode(Some(&AttributeValue::S("1".to_owned())), &ColumnType::INT64, Slot::Free), None);
         assert_eq!(decode(Some(&AttributeValue::Null(true)), &ColumnType::INT64, Slot::Free), Some(Value::Null));
@@ -295,7 +331,14 @@ mod tests {
         let strict = Slot::Expiry { rounded: false };
         assert_eq!(encode(&Value::TimestampTz(5_000_000), strict), Ok(Some(AttributeValue::N("5".to_owned()))));
         assert!(encode(&Value::TimestampTz(5_000_001), strict).is_err());
-        assert_eq!(encode(&Value::TimestampTz(5_000_001), Slot::Expiry { rounded: true }), Ok(Some(AttributeValue::N("6".to_owned()))), "never earlier");
-        assert_eq!(decode(Some(&AttributeValue::N("5".to_owned())), &ColumnType::TimestampTz, strict), Some(Value::TimestampTz(5_000_000)));
+        assert_eq!(
+            encode(&Value::TimestampTz(5_000_001), Slot::Expiry { rounded: true }),
+            Ok(Some(AttributeValue::N("6".to_owned()))),
+            "never earlier"
+        );
+        assert_eq!(
+            decode(Some(&AttributeValue::N("5".to_owned())), &ColumnType::TimestampTz, strict),
+            Some(Value::TimestampTz(5_000_000))
+        );
     }
 }

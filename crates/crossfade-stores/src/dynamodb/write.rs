@@ -46,7 +46,11 @@ struct Condition {
 
 impl DynamodbTable {
     pub(super) async fn write_all(&self, changes: &[Change]) -> Result<Vec<ChangeOutcome>, StoreError> {
-        let outcomes: Vec<Outcome> = futures::stream::iter(0..changes.len()).map(|i| self.one(&changes[i])).buffered(self.store.at_once()).collect().await;
+        let outcomes: Vec<Outcome> = futures::stream::iter(0..changes.len())
+            .map(|i| self.one(&changes[i]))
+            .buffered(self.store.at_once())
+            .collect()
+            .await;
         if !outcomes.is_empty() && outcomes.iter().all(|o| matches!(o, Outcome::NotDone(_))) {
             for outcome in outcomes {
                 if let Outcome::NotDone(e) = outcome {
@@ -84,7 +88,9 @@ impl DynamodbTable {
                 Answer::Failed(failure) => return Err(failure),
                 Answer::Another(there) => there,
             };
-            let (Change::Replace { seen, .. } | Change::Delete { seen }) = change else { return Ok(ChangeOutcome::LostRace) };
+            let (Change::Replace { seen, .. } | Change::Delete { seen }) = change else {
+                return Ok(ChangeOutcome::LostRace);
+            };
             match there {
                 Some(item) if form.as_ref() != Some(&item) && self.holds(&item, seen) => form = Some(item),
                 _ => return Ok(ChangeOutcome::LostRace),
@@ -183,7 +189,9 @@ impl DynamodbTable {
             Ok(_) => Answer::Done,
             Err(e) => match e.as_service_error().and_then(another) {
                 Some(there) => Answer::Another(there),
-                None => Answer::Failed(errors::of(&format!("cannot write to {}", self.shape.shown), self.store.shown(), e)),
+                None => {
+                    Answer::Failed(errors::of(&format!("cannot write to {}", self.shape.shown), self.store.shown(), e))
+                }
             },
         }
     }
@@ -212,7 +220,11 @@ impl DynamodbTable {
         if text.len() > EXPRESSION {
             return Err(StoreError::new(
                 ErrorKind::Unsupported,
-                format!("{}: the comparison of {} columns does not fit into the 4 KB of a dynamodb condition: declare a version column", shape.shown, shape.compared.len()),
+                format!(
+                    "{}: the comparison of {} columns does not fit into the 4 KB of a dynamodb condition: declare a version column",
+                    shape.shown,
+                    shape.compared.len()
+                ),
             ));
         }
         Ok(Condition { text, names, values })
@@ -248,7 +260,13 @@ impl DynamodbTable {
             text.push_str(&remove.join(","));
         }
         if text.len() > EXPRESSION {
-            return Err(StoreError::new(ErrorKind::Unsupported, format!("{}: more columns than one update of dynamodb takes: keep some of them in one json column", shape.shown)));
+            return Err(StoreError::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{}: more columns than one update of dynamodb takes: keep some of them in one json column",
+                    shape.shown
+                ),
+            ));
         }
         Ok((!text.is_empty()).then_some(text))
     }

@@ -39,22 +39,29 @@ impl Mysql {
     pub fn open(url: &StoreUrl) -> Result<Self, StoreError> {
         let number = |name: &str| match url.parameter(name) {
             None => Ok(None),
-            Some(text) => text
-                .parse::<u32>()
-                .ok()
-                .filter(|n| *n > 0)
-                .map(Some)
-                .ok_or_else(|| StoreError::new(ErrorKind::Config, format!("`{name}` in the url of {url} must be a positive number"))),
+            Some(text) => text.parse::<u32>().ok().filter(|n| *n > 0).map(Some).ok_or_else(|| {
+                StoreError::new(ErrorKind::Config, format!("`{name}` in the url of {url} must be a positive number"))
+            }),
         };
         let opts = Opts::from_url(&url.for_driver(&OWN))
             // The driver's words may hold parts of the URL, and so the password.
-            .map_err(|_| StoreError::new(ErrorKind::Config, format!("the url of {url} is not understood: mysql://user:password@host:port/database")))?;
+            .map_err(|_| {
+                StoreError::new(
+                    ErrorKind::Config,
+                    format!("the url of {url} is not understood: mysql://user:password@host:port/database"),
+                )
+            })?;
         if opts.db_name().is_none_or(str::is_empty) {
-            return Err(StoreError::new(ErrorKind::Config, format!("the url of {url} names no database: end it with /DATABASE")));
+            return Err(StoreError::new(
+                ErrorKind::Config,
+                format!("the url of {url} names no database: end it with /DATABASE"),
+            ));
         }
         let write_timeout = number("write_timeout_ms")?.map_or(WRITE_TIMEOUT, |n| Duration::from_millis(n.into()));
         let most = number("pool")?.map_or(8, |n| n as usize);
-        let constraints = PoolConstraints::new(0, most).ok_or_else(|| StoreError::new(ErrorKind::Config, format!("`pool` in the url of {url} must be a positive number")))?;
+        let constraints = PoolConstraints::new(0, most).ok_or_else(|| {
+            StoreError::new(ErrorKind::Config, format!("`pool` in the url of {url} must be a positive number"))
+        })?;
         let seconds = write_timeout.as_secs().max(1);
         let setup = vec![
             // An id of 0 is an id of 0, and what does not fit is an error.
@@ -87,7 +94,10 @@ impl Mysql {
         match tokio::time::timeout(Duration::from_secs(20), self.pool.get_conn()).await {
             Ok(Ok(conn)) => Ok(Session { conn: Some(conn), in_use: false }),
             Ok(Err(e)) => Err(errors::connecting(&self.shown, e)),
-            Err(_) => Err(StoreError::new(ErrorKind::Unreachable, format!("no connection to {} in time: is it up, and does it take more connections?", self.shown))),
+            Err(_) => Err(StoreError::new(
+                ErrorKind::Unreachable,
+                format!("no connection to {} in time: is it up, and does it take more connections?", self.shown),
+            )),
         }
     }
 }

@@ -23,7 +23,8 @@ fn of_code(code: u16) -> ErrorKind {
         1040 | 1203 | 1226 => ErrorKind::Throttled,
         1021 | 1026 | 1114 | 3675 => ErrorKind::Full,
         1118 | 1153 | 1301 => ErrorKind::TooLarge,
-        1048 | 1062 | 1216 | 1217 | 1264 | 1265 | 1292 | 1364 | 1366 | 1406 | 1411 | 1451 | 1452 | 1644 | 1690 | 1761 | 1762 | 3140 | 3819 | 3988 | 4025 => ErrorKind::Refused,
+        1048 | 1062 | 1216 | 1217 | 1264 | 1265 | 1292 | 1364 | 1366 | 1406 | 1411 | 1451 | 1452 | 1644 | 1690
+        | 1761 | 1762 | 3140 | 3819 | 3988 | 4025 => ErrorKind::Refused,
         1053 | 1077 | 1079 | 1080 | 1152..=1161 | 1184 | 1927 | 4031 => ErrorKind::Lost,
         _ => ErrorKind::Protocol,
     }
@@ -47,9 +48,14 @@ pub(super) fn of(what: impl Into<String>, e: Error) -> StoreError {
     let (kind, what) = (kind(&e), what.into());
     let Error::Server(server) = &e else { return StoreError::new(kind, what).caused_by(e) };
     let text = match kind {
-        ErrorKind::Refused if server.code == 1062 => format!("{what}: another row has the same value in a unique index (1062)"),
+        ErrorKind::Refused if server.code == 1062 => {
+            format!("{what}: another row has the same value in a unique index (1062)")
+        }
         ErrorKind::Refused => format!("{what}: the database refuses the value ({})", server.code),
-        ErrorKind::TooLarge => format!("{what}: the row is larger than the server takes (`max_allowed_packet`, or the row format; {})", server.code),
+        ErrorKind::TooLarge => format!(
+            "{what}: the row is larger than the server takes (`max_allowed_packet`, or the row format; {})",
+            server.code
+        ),
         ErrorKind::Conflict => format!("{what}: a lock was not to be had ({})", server.code),
         // These messages name tables, users and hosts.
         _ => format!("{what}: {} ({})", server.message, server.code),
@@ -68,7 +74,11 @@ pub(super) fn connecting(shown: &str, e: Error) -> StoreError {
             ErrorKind::Throttled => of(format!("{shown} takes no more connections"), e),
             _ => StoreError::new(ErrorKind::Unreachable, format!("{shown} takes no connection now")),
         },
-        _ => StoreError::new(ErrorKind::Unreachable, format!("cannot reach {shown}: check host, port and that the server is up")).caused_by(e),
+        _ => StoreError::new(
+            ErrorKind::Unreachable,
+            format!("cannot reach {shown}: check host, port and that the server is up"),
+        )
+        .caused_by(e),
     }
 }
 
@@ -87,7 +97,12 @@ mod tests {
         ] {
             assert_eq!(column(message), name, "{message}");
         }
-        let e = |code, message: &str| of("cannot write", Error::Server(ServerError { code, message: message.to_owned(), state: "23000".to_owned() }));
+        let e = |code, message: &str| {
+            of(
+                "cannot write",
+                Error::Server(ServerError { code, message: message.to_owned(), state: "23000".to_owned() }),
+            )
+        };
         let shown = e(1062, "Duplicate entry 'column secret' for key 'u'").to_string();
         assert!(!shown.contains("secret"), "{shown}");
         let shown = e(1366, "Incorrect integer value: 'sec ret' for column `db`.`t`.`n` at row 3").to_string();

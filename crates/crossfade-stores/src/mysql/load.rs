@@ -55,7 +55,13 @@ impl MysqlTable {
             // Dropped without an end, the session is closed and the transaction undone.
             return Err(match warnings.into_iter().find_map(first_error) {
                 Some(server) => errors::of(&what, Error::Server(server)),
-                None => StoreError::new(ErrorKind::Refused, format!("{what}: {taken} of {} rows were taken: keys are there already, or twice in the load", rows.len())),
+                None => StoreError::new(
+                    ErrorKind::Refused,
+                    format!(
+                        "{what}: {taken} of {} rows were taken: keys are there already, or twice in the load",
+                        rows.len()
+                    ),
+                ),
             });
         }
         session.query_drop("COMMIT").await.map_err(fail)?;

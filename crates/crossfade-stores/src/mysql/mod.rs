@@ -24,8 +24,8 @@ use async_trait::async_trait;
 use mysql_async::prelude::Queryable;
 
 use crate::{
-    Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, OpenWrites, Page, Position, Range, Row, RowKey, Store, StoreError, StoreKind,
-    Table, TableName, TableSchema, TableSpec,
+    Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, OpenWrites, Page, Position, Range, Row,
+    RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec,
 };
 pub use connect::Mysql;
 use schema::Shape;
@@ -78,7 +78,10 @@ impl Store for Mysql {
 
     async fn table(&self, spec: &TableSpec) -> Result<Arc<dyn Table>, StoreError> {
         if spec.options.ttl_column.is_some() || spec.options.key_pattern.is_some() {
-            return Err(StoreError::new(ErrorKind::Config, format!("table {}: `ttl` and `key` patterns are for key-value stores, not for mysql", spec.name)));
+            return Err(StoreError::new(
+                ErrorKind::Config,
+                format!("table {}: `ttl` and `key` patterns are for key-value stores, not for mysql", spec.name),
+            ));
         }
         let shape = Shape::new(self, spec, &schema::describe(self, &spec.name).await?)?;
         let capabilities = Capabilities {
@@ -151,7 +154,10 @@ impl MysqlTable {
     /// writes.) The server's list may be old, so a transaction of our own is begun first: a list that has it is of a moment after the call.
     async fn open_transactions(&self) -> Result<Vec<String>, StoreError> {
         let fail = |e| match errors::kind(&e) {
-            ErrorKind::Denied => StoreError::new(ErrorKind::Denied, "cannot ask which transactions are open: grant the right PROCESS to the login of the backfill"),
+            ErrorKind::Denied => StoreError::new(
+                ErrorKind::Denied,
+                "cannot ask which transactions are open: grant the right PROCESS to the login of the backfill",
+            ),
             _ => errors::of("cannot ask which transactions are open", e),
         };
         let mut session = self.store.session().await?;
@@ -176,6 +182,9 @@ impl MysqlTable {
             }
             tokio::time::sleep(LIST_IS_OLD).await;
         }
-        Err(StoreError::new(ErrorKind::Throttled, "cannot ask which transactions are open: somebody asks the server so often that its list stays old"))
+        Err(StoreError::new(
+            ErrorKind::Throttled,
+            "cannot ask which transactions are open: somebody asks the server so often that its list stays old",
+        ))
     }
 }

@@ -66,7 +66,14 @@ impl MysqlTable {
     }
 
     /// `(a, b) > (?, ?)` in a form that uses the index everywhere.
-    fn bound(&self, key: &RowKey, strictly: &str, or_equal: bool, sql: &mut Vec<String>, parameters: &mut Vec<Sql>) -> Result<(), StoreError> {
+    fn bound(
+        &self,
+        key: &RowKey,
+        strictly: &str,
+        or_equal: bool,
+        sql: &mut Vec<String>,
+        parameters: &mut Vec<Sql>,
+    ) -> Result<(), StoreError> {
         let shape = &self.shape;
         let values = shape.key_parameters(key)?;
         let names: Vec<&str> = shape.key.iter().map(|i| shape.columns[*i].quoted.as_str()).collect();
@@ -94,7 +101,10 @@ impl MysqlTable {
         let shape = &self.shape;
         let limit = limit.max(1);
         let Range::Keys { from, to } = range else {
-            return Err(StoreError::new(ErrorKind::Unsupported, format!("{} is scanned by keys, not by segments", shape.shown)));
+            return Err(StoreError::new(
+                ErrorKind::Unsupported,
+                format!("{} is scanned by keys, not by segments", shape.shown),
+            ));
         };
         let (mut conditions, mut parameters) = (Vec::new(), Vec::new());
         match position {
@@ -104,19 +114,23 @@ impl MysqlTable {
                     self.bound(key, ">", true, &mut conditions, &mut parameters)?;
                 }
             }
-            Position::Cursor(_) => return Err(StoreError::new(ErrorKind::Unsupported, format!("{} knows no cursors", shape.shown))),
+            Position::Cursor(_) => {
+                return Err(StoreError::new(ErrorKind::Unsupported, format!("{} knows no cursors", shape.shown)));
+            }
         }
         if let Some(key) = to {
             self.bound(key, "<", false, &mut conditions, &mut parameters)?;
         }
         let bounds = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        let sql = format!("SELECT {} FROM {}{bounds} ORDER BY {} LIMIT {limit}", shape.list, shape.table, shape.key_list);
+        let sql =
+            format!("SELECT {} FROM {}{bounds} ORDER BY {} LIMIT {limit}", shape.list, shape.table, shape.key_list);
         let all: Vec<usize> = (0..shape.columns.len()).collect();
         let mut session = self.store.session().await?;
         session.begin();
         // The binary protocol, also without parameters: texts of floats are rounded.
         let parameters = if parameters.is_empty() { Params::Empty } else { Params::Positional(parameters) };
-        let found: Vec<SqlRow> = session.exec(sql, parameters).await.map_err(|e| errors::of(format!("cannot scan {}", shape.shown), e))?;
+        let found: Vec<SqlRow> =
+            session.exec(sql, parameters).await.map_err(|e| errors::of(format!("cannot scan {}", shape.shown), e))?;
         session.finish();
         let rows = found.into_iter().map(|sql| shape.values(sql, &all).map(Row)).collect::<Result<Vec<_>, _>>()?;
         let rest = match rows.last() {
@@ -136,11 +150,20 @@ impl MysqlTable {
             if let Some(key) = &from {
                 self.bound(key, ">", true, &mut conditions, &mut parameters)?;
             }
-            let bounds = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-            let sql = format!("SELECT {0} FROM {1}{bounds} ORDER BY {0} LIMIT 1 OFFSET {2}", shape.key_list, shape.table, rows.max(1));
+            let bounds =
+                if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+            let sql = format!(
+                "SELECT {0} FROM {1}{bounds} ORDER BY {0} LIMIT 1 OFFSET {2}",
+                shape.key_list,
+                shape.table,
+                rows.max(1)
+            );
             let parameters = if parameters.is_empty() { Params::Empty } else { Params::Positional(parameters) };
             session.begin();
-            let found: Option<SqlRow> = session.exec_first(sql, parameters).await.map_err(|e| errors::of(format!("cannot cut {} into ranges", shape.shown), e))?;
+            let found: Option<SqlRow> = session
+                .exec_first(sql, parameters)
+                .await
+                .map_err(|e| errors::of(format!("cannot cut {} into ranges", shape.shown), e))?;
             session.finish();
             match found {
                 Some(sql) => {

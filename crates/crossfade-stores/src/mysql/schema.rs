@@ -7,7 +7,9 @@ use super::{
     errors,
     values::{self, Physical},
 };
-use crate::{Column, ColumnType, ErrorKind, Fit, Row, RowKey, Store, StoreError, TableName, TableSchema, TableSpec, Value};
+use crate::{
+    Column, ColumnType, ErrorKind, Fit, Row, RowKey, Store, StoreError, TableName, TableSchema, TableSpec, Value,
+};
 
 pub(super) struct Described {
     pub(super) schema: TableSchema,
@@ -43,7 +45,15 @@ fn labels(column_type: &str) -> Vec<String> {
 }
 
 /// The type of a column, by what the server says of it.
-fn column_type(data_type: &str, full: &str, length: Option<u64>, precision: Option<u64>, scale: Option<u64>, fraction: Option<u64>, is_json: bool) -> (ColumnType, Physical) {
+fn column_type(
+    data_type: &str,
+    full: &str,
+    length: Option<u64>,
+    precision: Option<u64>,
+    scale: Option<u64>,
+    fraction: Option<u64>,
+    is_json: bool,
+) -> (ColumnType, Physical) {
     let small = |n: Option<u64>| u32::try_from(n.unwrap_or(0)).unwrap_or(u32::MAX);
     let unsigned = full.contains("unsigned");
     let int = |bits| (ColumnType::Int { bits }, Physical::Integer);
@@ -65,10 +75,14 @@ fn column_type(data_type: &str, full: &str, length: Option<u64>, precision: Opti
         "json" => (ColumnType::Json, Physical::Json),
         "longtext" if is_json => (ColumnType::Json, Physical::Json),
         "longtext" => (ColumnType::TEXT, Physical::Text),
-        "char" | "varchar" | "tinytext" | "text" | "mediumtext" => (ColumnType::Text { max: Some(small(length)) }, Physical::Text),
+        "char" | "varchar" | "tinytext" | "text" | "mediumtext" => {
+            (ColumnType::Text { max: Some(small(length)) }, Physical::Text)
+        }
         "uuid" => (ColumnType::Uuid, Physical::Text),
         "binary" if full == "binary(16)" => (ColumnType::Bytes, Physical::UuidBytes),
-        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => (ColumnType::Bytes, Physical::Bytes),
+        "binary" | "varbinary" | "tinyblob" | "blob" | "mediumblob" | "longblob" => {
+            (ColumnType::Bytes, Physical::Bytes)
+        }
         "date" => (ColumnType::Date, Physical::Date),
         "time" => (ColumnType::Time, Physical::Time(small(fraction))),
         "datetime" => (ColumnType::Timestamp, Physical::Moment(small(fraction))),
@@ -79,7 +93,19 @@ fn column_type(data_type: &str, full: &str, length: Option<u64>, precision: Opti
     }
 }
 
-type Described11 = (String, String, String, Option<u64>, Option<u64>, Option<u64>, Option<u64>, String, String, Option<String>, Option<String>);
+type Described11 = (
+    String,
+    String,
+    String,
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+    Option<u64>,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+);
 
 pub(super) async fn describe(store: &Mysql, table: &TableName) -> Result<Described, StoreError> {
     let what = format!("cannot describe table {table}");
@@ -87,7 +113,8 @@ pub(super) async fn describe(store: &Mysql, table: &TableName) -> Result<Describ
     let mut session = store.session().await?;
     let (schema, name) = table.parts();
     let place: Option<(String, String)> = session.query_first("SELECT DATABASE(), VERSION()").await.map_err(fail)?;
-    let (database, version) = place.ok_or_else(|| StoreError::new(ErrorKind::Protocol, format!("{what}: the server does not say its version")))?;
+    let (database, version) = place
+        .ok_or_else(|| StoreError::new(ErrorKind::Protocol, format!("{what}: the server does not say its version")))?;
     let mariadb = version.contains("MariaDB");
     let schema = schema.unwrap_or(&database).to_owned();
     let rows: Vec<Described11> = session
@@ -99,7 +126,10 @@ pub(super) async fn describe(store: &Mysql, table: &TableName) -> Result<Describ
         .await
         .map_err(fail)?;
     if rows.is_empty() {
-        return Err(StoreError::new(ErrorKind::NoSuchTable, format!("there is no table {table} in {}: check its name and the login's rights", store.shown())));
+        return Err(StoreError::new(
+            ErrorKind::NoSuchTable,
+            format!("there is no table {table} in {}: check its name and the login's rights", store.shown()),
+        ));
     }
     let key_names: Vec<(String, Option<u64>)> = session
         .exec(
@@ -120,25 +150,60 @@ pub(super) async fn describe(store: &Mysql, table: &TableName) -> Result<Describ
         let extra = extra.to_ascii_lowercase();
         let collation = collation.unwrap_or_default();
         let charset = collation.split('_').next().unwrap_or_default();
-        let native = if matches!(how, Physical::Text | Physical::Json) && !matches!(charset, "" | "utf8mb4" | "binary") { format!("{full} charset {charset}") } else { full };
+        let native = if matches!(how, Physical::Text | Physical::Json) && !matches!(charset, "" | "utf8mb4" | "binary")
+        {
+            format!("{full} charset {charset}")
+        } else {
+            full
+        };
         // A collation that pads compares `a` with `a\x01` as if a blank followed.
         bytewise.push(match how {
-            Physical::Text => ty != ColumnType::Uuid && matches!(ty, ColumnType::Text { .. }) && matches!(collation.as_str(), "utf8mb4_nopad_bin" | "utf8mb4_0900_bin"),
+            Physical::Text => {
+                ty != ColumnType::Uuid
+                    && matches!(ty, ColumnType::Text { .. })
+                    && matches!(collation.as_str(), "utf8mb4_nopad_bin" | "utf8mb4_0900_bin")
+            }
             Physical::Bit | Physical::Json => false,
             _ => true,
         });
-        let optional = nullable == "YES" || default.is_some() || extra.contains("auto_increment") || extra.contains("default_generated");
-        columns.push(Column { name: column, ty, native, nullable: nullable == "YES", generated: extra.contains("generated") && !extra.contains("default_generated"), optional });
+        let optional = nullable == "YES"
+            || default.is_some()
+            || extra.contains("auto_increment")
+            || extra.contains("default_generated");
+        columns.push(Column {
+            name: column,
+            ty,
+            native,
+            nullable: nullable == "YES",
+            generated: extra.contains("generated") && !extra.contains("default_generated"),
+            optional,
+        });
         physical.push(how);
     }
     if key_names.is_empty() {
-        return Err(StoreError::new(ErrorKind::NoSuchTable, format!("table {table} in {} has no primary key: rows need one to be found again, add it", store.shown())));
+        return Err(StoreError::new(
+            ErrorKind::NoSuchTable,
+            format!("table {table} in {} has no primary key: rows need one to be found again, add it", store.shown()),
+        ));
     }
     if let Some((part, _)) = key_names.iter().find(|(_, part)| part.is_some()) {
-        return Err(StoreError::new(ErrorKind::Config, format!("table {table} in {}: its primary key holds only the beginning of `{part}`: make it the whole column", store.shown())));
+        return Err(StoreError::new(
+            ErrorKind::Config,
+            format!(
+                "table {table} in {}: its primary key holds only the beginning of `{part}`: make it the whole column",
+                store.shown()
+            ),
+        ));
     }
-    let key = key_names.iter().filter_map(|(k, _)| columns.iter().position(|c| c.name.eq_ignore_ascii_case(k))).collect();
-    Ok(Described { schema: TableSchema { name: table.clone(), columns, key, open: false }, physical, bytewise, quoted: format!("{}.{}", quote(&schema), quote(name)), mariadb })
+    let key =
+        key_names.iter().filter_map(|(k, _)| columns.iter().position(|c| c.name.eq_ignore_ascii_case(k))).collect();
+    Ok(Described {
+        schema: TableSchema { name: table.clone(), columns, key, open: false },
+        physical,
+        bytewise,
+        quoted: format!("{}.{}", quote(&schema), quote(name)),
+        mariadb,
+    })
 }
 
 pub(super) async fn warnings(store: &Mysql, table: &TableName) -> Result<Vec<String>, StoreError> {
@@ -151,7 +216,9 @@ pub(super) async fn warnings(store: &Mysql, table: &TableName) -> Result<Vec<Str
         .exec("SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA = COALESCE(?, DATABASE()) AND EVENT_OBJECT_TABLE = ? ORDER BY 1", (schema, name))
         .await
         .map_err(fail)?;
-    out.extend(triggers.into_iter().map(|t| format!("table {table}: trigger `{t}` writes by itself, unseen by the flags")));
+    out.extend(
+        triggers.into_iter().map(|t| format!("table {table}: trigger `{t}` writes by itself, unseen by the flags")),
+    );
     let extras: Vec<(String, String)> = session
         .exec("SELECT COLUMN_NAME, LOWER(EXTRA) FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = COALESCE(?, DATABASE()) AND TABLE_NAME = ? AND EXTRA <> '' ORDER BY ORDINAL_POSITION", (schema, name))
         .await
@@ -172,7 +239,11 @@ pub(super) async fn warnings(store: &Mysql, table: &TableName) -> Result<Vec<Str
         )
         .await
         .map_err(fail)?;
-    out.extend(cascades.into_iter().map(|c| format!("table {table}: foreign key `{c}` changes rows by itself, unseen by the flags")));
+    out.extend(
+        cascades
+            .into_iter()
+            .map(|c| format!("table {table}: foreign key `{c}` changes rows by itself, unseen by the flags")),
+    );
     let engine: Option<Option<String>> =
         session.exec_first("SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = COALESCE(?, DATABASE()) AND TABLE_NAME = ?", (schema, name)).await.map_err(fail)?;
     if let Some(Some(engine)) = engine
@@ -220,11 +291,18 @@ impl Shape {
         let mut ordered = true;
         for (n, wanted) in spec.columns.iter().enumerate() {
             let Some(at) = described.schema.columns.iter().position(|c| c.name == wanted.name) else {
-                return Err(StoreError::new(ErrorKind::SchemaChanged, format!("{shown} has no column `{}`: add it, map it or ignore it", wanted.name)));
+                return Err(StoreError::new(
+                    ErrorKind::SchemaChanged,
+                    format!("{shown} has no column `{}`: add it, map it or ignore it", wanted.name),
+                ));
             };
             let found = &described.schema.columns[at];
             if found.generated && !spec.key.contains(&n) {
-                return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{shown} computes it by itself: ignore it")).in_column(&wanted.name));
+                return Err(StoreError::new(
+                    ErrorKind::Unrepresentable,
+                    format!("{shown} computes it by itself: ignore it"),
+                )
+                .in_column(&wanted.name));
             }
             let why = match store.fit(&wanted.ty, Some(found)) {
                 Fit::Lossless => None,
@@ -234,32 +312,53 @@ impl Shape {
                 Fit::Refused(why) => Some(why.to_owned()),
             };
             if let Some(why) = why {
-                return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{shown} does not keep {} as {}: {why}", wanted.ty, found.native)).in_column(&wanted.name));
+                return Err(StoreError::new(
+                    ErrorKind::Unrepresentable,
+                    format!("{shown} does not keep {} as {}: {why}", wanted.ty, found.native),
+                )
+                .in_column(&wanted.name));
             }
             let uuid_bytes = described.physical[at] == Physical::UuidBytes && wanted.ty == ColumnType::Uuid;
             let own = if uuid_bytes { ColumnType::Uuid } else { found.ty.clone() };
-            let physical = if described.physical[at] == Physical::UuidBytes && !uuid_bytes { Physical::Bytes } else { described.physical[at] };
+            let physical = if described.physical[at] == Physical::UuidBytes && !uuid_bytes {
+                Physical::Bytes
+            } else {
+                described.physical[at]
+            };
             if spec.key.contains(&n) {
                 ordered &= described.bytewise[at] && (own == wanted.ty || same_order(&wanted.ty, &own));
             }
-            columns.push(Col { name: wanted.name.clone(), quoted: quote(&wanted.name), wanted: wanted.ty.clone(), own, physical, rounded: wanted.accept_loss });
+            columns.push(Col {
+                name: wanted.name.clone(),
+                quoted: quote(&wanted.name),
+                wanted: wanted.ty.clone(),
+                own,
+                physical,
+                rounded: wanted.accept_loss,
+            });
         }
-        let own_key: Vec<&str> = described.schema.key.iter().map(|i| described.schema.columns[*i].name.as_str()).collect();
-        let spec_key: Vec<&str> = spec.key.iter().filter_map(|i| spec.columns.get(*i)).map(|c| c.name.as_str()).collect();
+        let own_key: Vec<&str> =
+            described.schema.key.iter().map(|i| described.schema.columns[*i].name.as_str()).collect();
+        let spec_key: Vec<&str> =
+            spec.key.iter().filter_map(|i| spec.columns.get(*i)).map(|c| c.name.as_str()).collect();
         if own_key != spec_key {
             return Err(StoreError::new(
                 ErrorKind::Config,
-                format!("{shown} has the primary key ({}), not ({}): rows must have the same key on both sides", own_key.join(", "), spec_key.join(", ")),
+                format!(
+                    "{shown} has the primary key ({}), not ({}): rows must have the same key on both sides",
+                    own_key.join(", "),
+                    spec_key.join(", ")
+                ),
             ));
         }
         let version = match &spec.options.version_column {
             None => None,
-            Some(name) => Some(
-                spec.columns
-                    .iter()
-                    .position(|c| c.name == *name)
-                    .ok_or_else(|| StoreError::new(ErrorKind::Config, format!("{shown}: the version column `{name}` is not among its mapped columns")))?,
-            ),
+            Some(name) => Some(spec.columns.iter().position(|c| c.name == *name).ok_or_else(|| {
+                StoreError::new(
+                    ErrorKind::Config,
+                    format!("{shown}: the version column `{name}` is not among its mapped columns"),
+                )
+            })?),
         };
         let rest: Vec<usize> = (0..columns.len()).filter(|i| !spec.key.contains(i)).collect();
         let compared: Vec<usize> = match version {
@@ -295,7 +394,11 @@ impl Shape {
     }
 
     pub(super) fn keeps_decimal_scale(&self) -> bool {
-        self.columns.iter().all(|c| !matches!(c.wanted, ColumnType::Decimal { .. }) || c.wanted == c.own || matches!(c.own, ColumnType::Text { .. }))
+        self.columns.iter().all(|c| {
+            !matches!(c.wanted, ColumnType::Decimal { .. })
+                || c.wanted == c.own
+                || matches!(c.own, ColumnType::Text { .. })
+        })
     }
 
     pub(super) fn keeps_json_text(&self) -> bool {
@@ -304,7 +407,8 @@ impl Shape {
     }
 
     fn unrepresentable(&self, column: usize, why: &str) -> StoreError {
-        StoreError::new(ErrorKind::Unrepresentable, format!("{}: {why}", self.shown)).in_column(&self.columns[column].name)
+        StoreError::new(ErrorKind::Unrepresentable, format!("{}: {why}", self.shown))
+            .in_column(&self.columns[column].name)
     }
 
     /// One value as a parameter of its column.
@@ -343,13 +447,29 @@ impl Shape {
         let mut out = Vec::with_capacity(which.len());
         for n in 0..which.len().min(fields.len()) {
             // Key fields stay, to name the row if a later one cannot be read.
-            let field = if self.key.contains(&which[n]) { fields[n].clone() } else { std::mem::replace(&mut fields[n], Sql::NULL) };
+            let field = if self.key.contains(&which[n]) {
+                fields[n].clone()
+            } else {
+                std::mem::replace(&mut fields[n], Sql::NULL)
+            };
             match self.value(which[n], field) {
                 Some(value) => out.push(value),
                 None => {
-                    let error = self.unrepresentable(which[n], &format!("a stored value cannot be read as {}", self.columns[which[n]].wanted));
-                    let key: Option<Vec<Value>> =
-                        self.key.iter().map(|k| which.iter().position(|w| w == k).and_then(|at| fields.get(at)).and_then(|f| self.value(*k, f.clone()))).collect();
+                    let error = self.unrepresentable(
+                        which[n],
+                        &format!("a stored value cannot be read as {}", self.columns[which[n]].wanted),
+                    );
+                    let key: Option<Vec<Value>> = self
+                        .key
+                        .iter()
+                        .map(|k| {
+                            which
+                                .iter()
+                                .position(|w| w == k)
+                                .and_then(|at| fields.get(at))
+                                .and_then(|f| self.value(*k, f.clone()))
+                        })
+                        .collect();
                     return Err(match key {
                         Some(key) => error.at_key(&RowKey(key)),
                         None => error,
@@ -379,8 +499,12 @@ impl Col {
     fn is_exactly(&self) -> String {
         let name = &self.quoted;
         match self.physical {
-            Physical::Text | Physical::Json if matches!(self.own, ColumnType::Native { .. }) => format!("CAST({name} AS BINARY) <=> CAST(? AS BINARY)"),
-            Physical::Text | Physical::Json => format!("CAST(CONVERT({name} USING utf8mb4) AS BINARY) <=> CAST(? AS BINARY)"),
+            Physical::Text | Physical::Json if matches!(self.own, ColumnType::Native { .. }) => {
+                format!("CAST({name} AS BINARY) <=> CAST(? AS BINARY)")
+            }
+            Physical::Text | Physical::Json => {
+                format!("CAST(CONVERT({name} USING utf8mb4) AS BINARY) <=> CAST(? AS BINARY)")
+            }
             Physical::Bytes | Physical::UuidBytes => format!("CAST({name} AS BINARY) <=> CAST(? AS BINARY)"),
             _ => format!("{name} <=> {}", self.slot()),
         }

@@ -5,7 +5,10 @@
 
 use mysql_async::Value as Sql;
 
-use crate::{Column, ColumnType, Fit, Value, value::{fit_between, text}};
+use crate::{
+    Column, ColumnType, Fit, Value,
+    value::{fit_between, text},
+};
 
 /// What a column physically is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,9 +43,13 @@ pub(super) fn fit(wanted: &ColumnType, found: Option<&Column>) -> Fit {
     let Some(found) = found else {
         return match wanted {
             T::Float32 | T::Float64 => FLOATS,
-            T::Native { engine, .. } if engine != "mysql" => Fit::Refused("a type that only one engine knows: ignore the column, or convert it in the source"),
+            T::Native { engine, .. } if engine != "mysql" => {
+                Fit::Refused("a type that only one engine knows: ignore the column, or convert it in the source")
+            }
             T::Decimal { precision: Some((p, s)) } if *p <= 65 && (0..=30).contains(s) => Fit::Lossless,
-            T::Decimal { .. } => Fit::Lossy("at most 65 digits, 30 of them after the point: others are refused, row by row"),
+            T::Decimal { .. } => {
+                Fit::Lossy("at most 65 digits, 30 of them after the point: others are refused, row by row")
+            }
             T::TimestampTz => Fit::Lossy("`timestamp` ends in 2038, and `datetime` has no zone"),
             T::Array(of) => match fit(of, None) {
                 Fit::Refused(why) => Fit::Refused(why),
@@ -58,14 +65,20 @@ pub(super) fn fit(wanted: &ColumnType, found: Option<&Column>) -> Fit {
         (T::Text { .. } | T::Json | T::Enum { .. }, T::Text { .. } | T::Enum { .. }) if !is_unicode(native) => {
             Fit::Lossy("the column's character set holds only a part of unicode: make it utf8mb4")
         }
-        (T::Text { .. }, T::Text { .. }) if native.starts_with("char(") => Fit::Lossy("`char(n)` drops trailing blanks: use `varchar`"),
-        (T::Bytes, T::Bytes) if native.starts_with("binary(") => Fit::Lossy("`binary(n)` pads with zeros: use `varbinary`"),
+        (T::Text { .. }, T::Text { .. }) if native.starts_with("char(") => {
+            Fit::Lossy("`char(n)` drops trailing blanks: use `varchar`")
+        }
+        (T::Bytes, T::Bytes) if native.starts_with("binary(") => {
+            Fit::Lossy("`binary(n)` pads with zeros: use `varbinary`")
+        }
         (T::Float32 | T::Float64, T::Float32 | T::Float64) => match fit_between(wanted, found) {
             Fit::Lossless => FLOATS,
             other => other,
         },
         (T::Json, T::Json) => Fit::Lossless,
-        (T::Decimal { precision: None }, T::Decimal { .. }) => Fit::Lossy("numbers with more digits than the column are refused, row by row"),
+        (T::Decimal { precision: None }, T::Decimal { .. }) => {
+            Fit::Lossy("numbers with more digits than the column are refused, row by row")
+        }
         _ => fit_between(wanted, found),
     }
 }
@@ -88,7 +101,14 @@ pub(super) fn parameter(value: &Value, physical: Physical, rounded: bool) -> Res
                 return Err("mysql decimals have no NaN and no infinity");
             }
             let short = d.trimmed();
-            let integer = short.as_text().trim_start_matches('-').split('.').next().unwrap_or_default().trim_start_matches('0').len();
+            let integer = short
+                .as_text()
+                .trim_start_matches('-')
+                .split('.')
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches('0')
+                .len();
             if integer > (precision - scale) as usize {
                 return Err("the number has more digits than the column");
             }
@@ -186,7 +206,8 @@ pub(super) fn value(sql: Sql, ty: &ColumnType) -> Option<Value> {
             if *ty == T::Timestamp { Value::Timestamp(micros) } else { Value::TimestampTz(micros) }
         }
         (Sql::Time(false, d, h, min, s, us), T::Time) => {
-            let micros = ((i64::from(d) * 24 + i64::from(h)) * 3_600 + i64::from(min) * 60 + i64::from(s)) * 1_000_000 + i64::from(us);
+            let micros = ((i64::from(d) * 24 + i64::from(h)) * 3_600 + i64::from(min) * 60 + i64::from(s)) * 1_000_000
+                + i64::from(us);
             (micros <= DAY_MICROS).then_some(Value::Time(micros))?
         }
         _ => return None,

@@ -28,8 +28,12 @@ impl MysqlTable {
                 Ok(outcomes) => out.extend(outcomes),
                 Err(Broken::Undone(e)) if out.is_empty() => return Err(e),
                 // What came before is done: this batch's rows say the error each.
-                Err(Broken::Undone(e)) => out.extend(batch.iter().map(|_| ChangeOutcome::Refused(StoreError::new(e.kind(), e.to_string())))),
-                Err(Broken::Unknown(e)) => out.extend(batch.iter().map(|_| ChangeOutcome::Ambiguous(StoreError::new(e.kind(), e.to_string())))),
+                Err(Broken::Undone(e)) => {
+                    out.extend(batch.iter().map(|_| ChangeOutcome::Refused(StoreError::new(e.kind(), e.to_string()))))
+                }
+                Err(Broken::Unknown(e)) => {
+                    out.extend(batch.iter().map(|_| ChangeOutcome::Ambiguous(StoreError::new(e.kind(), e.to_string()))))
+                }
             }
         }
         Ok(out)
@@ -47,7 +51,9 @@ impl MysqlTable {
             }
             // The session is closed, and with it ends the transaction.
             Ok(Err(broken)) => Err(broken),
-            Err(_) => Err(Broken::Unknown(StoreError::new(ErrorKind::Lost, format!("{what}: no answer within {limit:?}")))),
+            Err(_) => {
+                Err(Broken::Unknown(StoreError::new(ErrorKind::Lost, format!("{what}: no answer within {limit:?}"))))
+            }
         }
     }
 
@@ -96,14 +102,28 @@ impl MysqlTable {
         self.insert(session, changes, inserts, &mut out).await?;
         match session.query_drop("COMMIT").await {
             Ok(()) => {}
-            Err(e) if errors::kind(&e) == ErrorKind::Lost => return Err(Broken::Unknown(errors::of(format!("{what}: no answer to the commit"), e))),
+            Err(e) if errors::kind(&e) == ErrorKind::Lost => {
+                return Err(Broken::Unknown(errors::of(format!("{what}: no answer to the commit"), e)));
+            }
             Err(e) => return Err(undone(e)),
         }
-        out.into_iter().map(|o| o.ok_or_else(|| Broken::Unknown(StoreError::new(ErrorKind::Protocol, format!("{what}: a row without an outcome"))))).collect()
+        out.into_iter()
+            .map(|o| {
+                o.ok_or_else(|| {
+                    Broken::Unknown(StoreError::new(ErrorKind::Protocol, format!("{what}: a row without an outcome")))
+                })
+            })
+            .collect()
     }
 
     /// An update or a delete of what was seen.
-    async fn single(&self, session: &mut Session, sql: &str, parameters: Vec<Sql>, change: &Change) -> Result<ChangeOutcome, Broken> {
+    async fn single(
+        &self,
+        session: &mut Session,
+        sql: &str,
+        parameters: Vec<Sql>,
+        change: &Change,
+    ) -> Result<ChangeOutcome, Broken> {
         match session.exec_drop(sql, Params::Positional(parameters)).await {
             // Rows that were found, also where nothing changed.
             Ok(()) if session.affected_rows() >= 1 => Ok(ChangeOutcome::Applied),
@@ -122,7 +142,13 @@ impl MysqlTable {
     }
 
     /// Many at once; where one of them does not go in, each by itself.
-    async fn insert(&self, session: &mut Session, changes: &[Change], rows: Vec<(usize, Vec<Sql>)>, out: &mut [Option<ChangeOutcome>]) -> Result<(), Broken> {
+    async fn insert(
+        &self,
+        session: &mut Session,
+        changes: &[Change],
+        rows: Vec<(usize, Vec<Sql>)>,
+        out: &mut [Option<ChangeOutcome>],
+    ) -> Result<(), Broken> {
         let mut rest = rows.as_slice();
         while !rest.is_empty() {
             let size = SIZES.into_iter().find(|s| *s <= rest.len()).unwrap_or(1);
@@ -146,7 +172,12 @@ impl MysqlTable {
         Ok(())
     }
 
-    async fn insert_one(&self, session: &mut Session, values: Vec<Sql>, change: &Change) -> Result<ChangeOutcome, Broken> {
+    async fn insert_one(
+        &self,
+        session: &mut Session,
+        values: Vec<Sql>,
+        change: &Change,
+    ) -> Result<ChangeOutcome, Broken> {
         match session.exec_drop(self.insert_sql(1), Params::Positional(values)).await {
             Ok(()) => Ok(ChangeOutcome::Applied),
             Err(e) if errors::is_duplicate(&e) => {
@@ -161,7 +192,8 @@ impl MysqlTable {
                     Some(_) => Ok(ChangeOutcome::LostRace),
                     None => {
                         let why = "another row has the same value in a unique index, or a key that the column's collation takes for the same: give it a binary collation";
-                        let error = StoreError::new(ErrorKind::Refused, format!("cannot write to {}: {why}", self.shape.shown));
+                        let error =
+                            StoreError::new(ErrorKind::Refused, format!("cannot write to {}: {why}", self.shape.shown));
                         Ok(ChangeOutcome::Refused(error.at_key(&change.key(&self.shape.key))))
                     }
                 }
@@ -172,7 +204,12 @@ impl MysqlTable {
 
     pub(super) fn insert_sql(&self, rows: usize) -> String {
         let slots = vec!["?"; self.shape.columns.len()].join(", ");
-        format!("INSERT INTO {} ({}) VALUES {}", self.shape.table, self.shape.list, vec![format!("({slots})"); rows].join(", "))
+        format!(
+            "INSERT INTO {} ({}) VALUES {}",
+            self.shape.table,
+            self.shape.list,
+            vec![format!("({slots})"); rows].join(", ")
+        )
     }
 }
 

@@ -141,7 +141,9 @@ pub(super) fn encode(physical: &Physical, value: &Value, out: &mut Vec<u8>) -> O
         (Value::Bool(b), ColumnType::Bool) => out.push(u8::from(*b)),
         (Value::Int(n), ColumnType::Int { bits: 16 }) => out.extend_from_slice(&i16::try_from(*n).ok()?.to_be_bytes()),
         (Value::Int(n), ColumnType::Int { bits: 32 }) => out.extend_from_slice(&i32::try_from(*n).ok()?.to_be_bytes()),
-        (Value::Int(n), ColumnType::Int { .. }) | (Value::Time(n), ColumnType::Time) => out.extend_from_slice(&n.to_be_bytes()),
+        (Value::Int(n), ColumnType::Int { .. }) | (Value::Time(n), ColumnType::Time) => {
+            out.extend_from_slice(&n.to_be_bytes())
+        }
         (Value::Decimal(d), ColumnType::Decimal { .. }) => numeric::encode(d, out)?,
         (Value::Float32(f), ColumnType::Float32) => out.extend_from_slice(&f.to_be_bytes()),
         (Value::Float64(f), ColumnType::Float64) => out.extend_from_slice(&f.to_be_bytes()),
@@ -157,7 +159,9 @@ pub(super) fn encode(physical: &Physical, value: &Value, out: &mut Vec<u8>) -> O
             }
             out.extend_from_slice(s.as_bytes());
         }
-        (Value::Bytes(b), ColumnType::Bytes) | (Value::Native(b), ColumnType::Native { .. }) => out.extend_from_slice(b),
+        (Value::Bytes(b), ColumnType::Bytes) | (Value::Native(b), ColumnType::Native { .. }) => {
+            out.extend_from_slice(b)
+        }
         (Value::Uuid(u), ColumnType::Uuid) => out.extend_from_slice(u),
         (Value::Date(n), ColumnType::Date) => {
             let days = if matches!(*n, i32::MAX | i32::MIN) { *n } else { n.checked_sub(EPOCH_DAYS)? };

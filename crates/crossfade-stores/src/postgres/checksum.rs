@@ -14,19 +14,27 @@ impl PostgresTable {
         let client = self.store.client().await?;
         let fail = |e| errors::of(format!("cannot compute the checksums of {}", shape.shown), e);
         let mut sums = vec![Checksum::default(); fences.len() + 1];
-        let read = |row: &tokio_postgres::Row, at: usize| Checksum { rows: row.get::<_, i64>(at).cast_unsigned(), digest: row.get::<_, i64>(at + 1).cast_unsigned() };
+        let read = |row: &tokio_postgres::Row, at: usize| Checksum {
+            rows: row.get::<_, i64>(at).cast_unsigned(),
+            digest: row.get::<_, i64>(at + 1).cast_unsigned(),
+        };
         match &shape.key[..] {
             _ if fences.is_empty() => {
-                let row = client.query_one(format!("SELECT {digest} FROM {}", shape.table).as_str(), &[]).await.map_err(fail)?;
+                let row = client
+                    .query_one(format!("SELECT {digest} FROM {}", shape.table).as_str(), &[])
+                    .await
+                    .map_err(fail)?;
                 sums[0] = read(&row, 0);
             }
             [one] => {
                 let col = &shape.columns[*one];
-                let items: Option<Vec<_>> = fences.iter().map(|k| k.0.first()?.clone().convert(&col.physical.ty)).collect();
+                let items: Option<Vec<_>> =
+                    fences.iter().map(|k| k.0.first()?.clone().convert(&col.physical.ty)).collect();
                 let mut bytes = Vec::new();
-                items
-                    .and_then(|items| binary::list(&col.physical, col.oid, &items, &mut bytes))
-                    .ok_or_else(|| StoreError::new(ErrorKind::Unrepresentable, format!("{}: fences cannot be sent", shape.shown)).in_column(&col.name))?;
+                items.and_then(|items| binary::list(&col.physical, col.oid, &items, &mut bytes)).ok_or_else(|| {
+                    StoreError::new(ErrorKind::Unrepresentable, format!("{}: fences cannot be sent", shape.shown))
+                        .in_column(&col.name)
+                })?;
                 let sql = format!(
                     "SELECT width_bucket({key}, $1::{cast}[]), {digest} FROM {table} GROUP BY 1",
                     key = shape.key_list,
@@ -50,15 +58,23 @@ impl PostgresTable {
                     let mut conditions = Vec::new();
                     let mut parameters = Vec::new();
                     for (key, operator) in lower.map(|k| (k, ">=")).into_iter().chain(upper.map(|k| (k, "<"))) {
-                        conditions.push(format!("({}) {operator} {}", shape.key_list, shape.key_slots(parameters.len() + 1)));
+                        conditions.push(format!(
+                            "({}) {operator} {}",
+                            shape.key_list,
+                            shape.key_slots(parameters.len() + 1)
+                        ));
                         parameters.extend(shape.key_parameters(key)?);
                     }
-                    asked.push((format!("SELECT {digest} FROM {} WHERE {}", shape.table, conditions.join(" AND ")), parameters));
+                    asked.push((
+                        format!("SELECT {digest} FROM {} WHERE {}", shape.table, conditions.join(" AND ")),
+                        parameters,
+                    ));
                 }
                 for (chunk, slots) in asked.chunks(64).zip(sums.chunks_mut(64)) {
                     let answers = futures::future::join_all(chunk.iter().map(|(sql, parameters)| async {
                         let statement = client.prepare_cached(sql).await?;
-                        let parameters: Vec<&(dyn postgres_types::ToSql + Sync)> = parameters.iter().map(|p| p as _).collect();
+                        let parameters: Vec<&(dyn postgres_types::ToSql + Sync)> =
+                            parameters.iter().map(|p| p as _).collect();
                         client.query_one(&statement, &parameters).await
                     }))
                     .await;

@@ -37,10 +37,9 @@ impl Postgres {
                 StoreError::new(ErrorKind::Config, format!("`{name}` in the url of {url} must be a positive number"))
             }),
         };
-        let mut config: Config = url
-            .for_driver(&OWN)
-            .parse()
-            .map_err(|e| StoreError::new(ErrorKind::Config, format!("the url of {url} is not understood")).caused_by(e))?;
+        let mut config: Config = url.for_driver(&OWN).parse().map_err(|e| {
+            StoreError::new(ErrorKind::Config, format!("the url of {url} is not understood")).caused_by(e)
+        })?;
         let session = "-c timezone=UTC -c extra_float_digits=1 -c bytea_output=hex -c datestyle=ISO -c intervalstyle=postgres -c client_encoding=UTF8";
         let options = config.get_options().map_or_else(|| session.to_owned(), |own| format!("{own} {session}"));
         config.options(options);
@@ -77,7 +76,11 @@ impl Postgres {
         match self.pool.get().await {
             Ok(client) => Ok(Session { client: Some(client), in_use: false }),
             Err(PoolError::Backend(e)) => Err(errors::connecting(&self.shown, e)),
-            Err(e) => Err(StoreError::new(ErrorKind::Unreachable, format!("no connection to {}: is it up, and does it take more connections?", self.shown)).caused_by(e)),
+            Err(e) => Err(StoreError::new(
+                ErrorKind::Unreachable,
+                format!("no connection to {}: is it up, and does it take more connections?", self.shown),
+            )
+            .caused_by(e)),
         }
     }
 }
@@ -109,7 +112,9 @@ impl Deref for Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if self.in_use && let Some(client) = self.client.take() {
+        if self.in_use
+            && let Some(client) = self.client.take()
+        {
             drop(Object::take(client));
         }
     }

@@ -20,7 +20,8 @@ const BLOCK: usize = 64 * 1024;
 impl PostgresTable {
     /// Appends one row in the copy format.
     fn copy_row(&self, row: &Row, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        let count = i16::try_from(row.0.len()).map_err(|_| StoreError::new(ErrorKind::TooLarge, "more columns than a row can have"))?;
+        let count = i16::try_from(row.0.len())
+            .map_err(|_| StoreError::new(ErrorKind::TooLarge, "more columns than a row can have"))?;
         out.extend_from_slice(&count.to_be_bytes());
         for (i, value) in row.0.iter().enumerate() {
             if value.is_null() {
@@ -30,8 +31,10 @@ impl PostgresTable {
             let at = out.len();
             out.extend_from_slice(&[0; 4]);
             self.shape.encode(i, value, out, Some(row))?;
-            let len = i32::try_from(out.len() - at - 4)
-                .map_err(|_| StoreError::new(ErrorKind::TooLarge, format!("{}: a value is larger than 2 GB", self.shape.shown)).at_key(&row.key(&self.shape.key)))?;
+            let len = i32::try_from(out.len() - at - 4).map_err(|_| {
+                StoreError::new(ErrorKind::TooLarge, format!("{}: a value is larger than 2 GB", self.shape.shown))
+                    .at_key(&row.key(&self.shape.key))
+            })?;
             out[at..at + 4].copy_from_slice(&len.to_be_bytes());
         }
         Ok(())
@@ -39,7 +42,12 @@ impl PostgresTable {
 
     /// Copies rows into `into`, a table with this shape's columns. Encodes everything before the first byte is sent, so that
     /// an `Unrepresentable` row sends nothing.
-    pub(super) async fn copy_into(&self, session: &Session, into: &str, rows: &mut (dyn Iterator<Item = &Row> + Send)) -> Result<u64, CopyError> {
+    pub(super) async fn copy_into(
+        &self,
+        session: &Session,
+        into: &str,
+        rows: &mut (dyn Iterator<Item = &Row> + Send),
+    ) -> Result<u64, CopyError> {
         let mut blocks: Vec<Bytes> = Vec::new();
         let mut block = Vec::with_capacity(BLOCK + 4_096);
         block.extend_from_slice(HEADER);
@@ -98,7 +106,10 @@ impl RawRows for PostgresTable {
     async fn dump(&self, range: &Range) -> Result<RawDump, StoreError> {
         let shape = &self.shape;
         let Range::Keys { from, to } = range else {
-            return Err(StoreError::new(ErrorKind::Unsupported, format!("{} is scanned by keys, not by segments", shape.shown)));
+            return Err(StoreError::new(
+                ErrorKind::Unsupported,
+                format!("{} is scanned by keys, not by segments", shape.shown),
+            ));
         };
         let mut conditions = Vec::new();
         for (key, operator) in from.iter().map(|k| (k, ">=")).chain(to.iter().map(|k| (k, "<"))) {

@@ -36,7 +36,9 @@ pub(super) fn of(what: impl Into<String>, e: Error) -> StoreError {
         return StoreError::new(kind, what).caused_by(e);
     };
     let text = match (kind, db.constraint()) {
-        (ErrorKind::Refused, Some(constraint)) => format!("{}: refused by constraint `{constraint}` ({})", what.into(), db.code().code()),
+        (ErrorKind::Refused, Some(constraint)) => {
+            format!("{}: refused by constraint `{constraint}` ({})", what.into(), db.code().code())
+        }
         (ErrorKind::Refused, None) => format!("{}: the database refuses the value ({})", what.into(), db.code().code()),
         _ => format!("{}: {} ({})", what.into(), db.message(), db.code().code()),
     };
@@ -50,9 +52,15 @@ pub(super) fn of(what: impl Into<String>, e: Error) -> StoreError {
 pub(super) fn connecting(shown: &str, e: Error) -> StoreError {
     match e.as_db_error() {
         Some(_) => match kind(&e) {
-            ErrorKind::Lost => StoreError::new(ErrorKind::Unreachable, format!("{shown} takes no connection now")).caused_by(e),
+            ErrorKind::Lost => {
+                StoreError::new(ErrorKind::Unreachable, format!("{shown} takes no connection now")).caused_by(e)
+            }
             _ => of(format!("{shown} refuses the login"), e),
         },
-        None => StoreError::new(ErrorKind::Unreachable, format!("cannot reach {shown}: check host, port and that the server is up")).caused_by(e),
+        None => StoreError::new(
+            ErrorKind::Unreachable,
+            format!("cannot reach {shown}: check host, port and that the server is up"),
+        )
+        .caused_by(e),
     }
 }

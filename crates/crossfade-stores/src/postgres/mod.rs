@@ -25,8 +25,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, Change, ChangeOutcome, Checksum, Column, ColumnType, ErrorKind, Fit, OpenWrites, Page, Position, Range, Row, RowKey, Store, StoreError,
-    StoreKind, Table, TableName, TableSchema, TableSpec, port::{ChecksumDialect, RawFormat, RawRows}, value::fit_between,
+    Capabilities, Change, ChangeOutcome, Checksum, Column, ColumnType, ErrorKind, Fit, OpenWrites, Page, Position,
+    Range, Row, RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec,
+    port::{ChecksumDialect, RawFormat, RawRows},
+    value::fit_between,
 };
 pub use connect::Postgres;
 use statements::Shape;
@@ -72,12 +74,16 @@ impl Store for Postgres {
     fn fit(&self, wanted: &ColumnType, found: Option<&Column>) -> Fit {
         match found {
             Some(found) => match (wanted, fit_between(wanted, found)) {
-                (ColumnType::Text { .. }, Fit::Lossless) if found.native.starts_with("character(") => Fit::Lossy("`character(n)` pads with blanks: use `text`"),
+                (ColumnType::Text { .. }, Fit::Lossless) if found.native.starts_with("character(") => {
+                    Fit::Lossy("`character(n)` pads with blanks: use `text`")
+                }
                 (_, fit) => fit,
             },
             None => match wanted {
                 ColumnType::Uint64 => Fit::Refused("postgresql has no unsigned integers: use `numeric(20,0)`"),
-                ColumnType::Native { engine, .. } if engine != "postgres" => Fit::Refused("a type that only one engine knows"),
+                ColumnType::Native { engine, .. } if engine != "postgres" => {
+                    Fit::Refused("a type that only one engine knows")
+                }
                 ColumnType::Json => Fit::Lossless,
                 _ => Fit::Lossless,
             },
@@ -87,7 +93,10 @@ impl Store for Postgres {
     async fn table(&self, spec: &TableSpec) -> Result<Arc<dyn Table>, StoreError> {
         let described = schema::describe(self, &spec.name).await?;
         if spec.options.ttl_column.is_some() || spec.options.key_pattern.is_some() {
-            return Err(StoreError::new(ErrorKind::Config, format!("table {}: `ttl` and `key` patterns are for key-value stores, not for postgres", spec.name)));
+            return Err(StoreError::new(
+                ErrorKind::Config,
+                format!("table {}: `ttl` and `key` patterns are for key-value stores, not for postgres", spec.name),
+            ));
         }
         let shape = Shape::new(self, spec, &described)?;
         let capabilities = Capabilities {
@@ -95,7 +104,8 @@ impl Store for Postgres {
             ordered: shape.ordered,
             fence: true,
             version_column: spec.options.version_column.clone(),
-            checksum: (described.version >= 140_000 && shape.ordered).then(|| ChecksumDialect(format!("postgres row text xor 1: {}", shape.signature()))),
+            checksum: (described.version >= 140_000 && shape.ordered)
+                .then(|| ChecksumDialect(format!("postgres row text xor 1: {}", shape.signature()))),
             keeps_decimal_scale: shape.keeps_decimal_scale(),
             keeps_json_text: shape.keeps_json_text(),
             write_batch: 5_000,

@@ -4,7 +4,12 @@ use std::collections::HashMap;
 
 use futures::{StreamExt, pin_mut};
 
-use super::{PostgresTable, binary::{self, Parameter}, errors, statements::field};
+use super::{
+    PostgresTable,
+    binary::{self, Parameter},
+    errors,
+    statements::field,
+};
 use crate::{ErrorKind, Page, Position, Range, Rest, Row, RowKey, StoreError, Value};
 
 /// Keys of one statement.
@@ -22,13 +27,31 @@ impl PostgresTable {
     async fn read_some(&self, keys: &[RowKey], out: &mut [Option<Row>]) -> Result<(), StoreError> {
         let shape = &self.shape;
         let sql = match &shape.key[..] {
-            [one] => format!("SELECT {} FROM {} WHERE {} = ANY($1::{}[])", shape.list, shape.table, shape.key_list, shape.columns[*one].physical.cast),
+            [one] => format!(
+                "SELECT {} FROM {} WHERE {} = ANY($1::{}[])",
+                shape.list, shape.table, shape.key_list, shape.columns[*one].physical.cast
+            ),
             several => {
-                let slots: Vec<String> = several.iter().enumerate().map(|(n, i)| format!("${}::{}[]", n + 1, shape.columns[*i].physical.cast)).collect();
+                let slots: Vec<String> = several
+                    .iter()
+                    .enumerate()
+                    .map(|(n, i)| format!("${}::{}[]", n + 1, shape.columns[*i].physical.cast))
+                    .collect();
                 let names: Vec<String> = (0..several.len()).map(|n| format!("k{n}")).collect();
-                let joins: Vec<String> = several.iter().enumerate().map(|(n, i)| format!("t.{} = w.k{n}", shape.columns[*i].quoted)).collect();
+                let joins: Vec<String> = several
+                    .iter()
+                    .enumerate()
+                    .map(|(n, i)| format!("t.{} = w.k{n}", shape.columns[*i].quoted))
+                    .collect();
                 let list: Vec<String> = shape.columns.iter().map(|c| format!("t.{}", c.quoted)).collect();
-                format!("SELECT {} FROM unnest({}) AS w({}) JOIN {} AS t ON {}", list.join(", "), slots.join(", "), names.join(", "), shape.table, joins.join(" AND "))
+                format!(
+                    "SELECT {} FROM unnest({}) AS w({}) JOIN {} AS t ON {}",
+                    list.join(", "),
+                    slots.join(", "),
+                    names.join(", "),
+                    shape.table,
+                    joins.join(" AND ")
+                )
             }
         };
         let mut parameters = Vec::with_capacity(shape.key.len());
@@ -43,10 +66,15 @@ impl PostgresTable {
             let items: Vec<Value> = items.into_iter().map(Option::unwrap_or_default).collect();
             let mut bytes = Vec::new();
             if binary::list(&col.physical, col.oid, &items, &mut bytes).is_none() {
-                let kept: Vec<Value> = items.into_iter().map(|v| if binary::encode(&col.physical, &v, &mut Vec::new()).is_some() { v } else { Value::Null }).collect();
+                let kept: Vec<Value> = items
+                    .into_iter()
+                    .map(|v| if binary::encode(&col.physical, &v, &mut Vec::new()).is_some() { v } else { Value::Null })
+                    .collect();
                 bytes.clear();
-                binary::list(&col.physical, col.oid, &kept, &mut bytes)
-                    .ok_or_else(|| StoreError::new(ErrorKind::Unrepresentable, format!("{}: keys cannot be sent", shape.shown)).in_column(&col.name))?;
+                binary::list(&col.physical, col.oid, &kept, &mut bytes).ok_or_else(|| {
+                    StoreError::new(ErrorKind::Unrepresentable, format!("{}: keys cannot be sent", shape.shown))
+                        .in_column(&col.name)
+                })?;
             }
             parameters.push(Parameter(Some(bytes)));
         }
@@ -74,14 +102,19 @@ impl PostgresTable {
     fn bounds(&self, range: &Range, position: &Position) -> Result<(String, Vec<Parameter>), StoreError> {
         let shape = &self.shape;
         let Range::Keys { from, to } = range else {
-            return Err(StoreError::new(ErrorKind::Unsupported, format!("{} is scanned by keys, not by segments", shape.shown)));
+            return Err(StoreError::new(
+                ErrorKind::Unsupported,
+                format!("{} is scanned by keys, not by segments", shape.shown),
+            ));
         };
         let mut conditions = Vec::new();
         let mut parameters = Vec::new();
         let lower = match position {
             Position::After(key) => Some((key, ">")),
             Position::Start => from.as_ref().map(|key| (key, ">=")),
-            Position::Cursor(_) => return Err(StoreError::new(ErrorKind::Unsupported, format!("{} knows no cursors", shape.shown))),
+            Position::Cursor(_) => {
+                return Err(StoreError::new(ErrorKind::Unsupported, format!("{} knows no cursors", shape.shown)));
+            }
         };
         for (key, operator) in lower.into_iter().chain(to.as_ref().map(|key| (key, "<"))) {
             conditions.push(format!("({}) {operator} {}", shape.key_list, shape.key_slots(parameters.len() + 1)));
@@ -95,7 +128,8 @@ impl PostgresTable {
         let shape = &self.shape;
         let limit = limit.max(1);
         let (bounds, parameters) = self.bounds(range, position)?;
-        let sql = format!("SELECT {} FROM {}{bounds} ORDER BY {} LIMIT {limit}", shape.list, shape.table, shape.key_list);
+        let sql =
+            format!("SELECT {} FROM {}{bounds} ORDER BY {} LIMIT {limit}", shape.list, shape.table, shape.key_list);
         let client = self.store.client().await?;
         let fail = |e| errors::of(format!("cannot scan {}", shape.shown), e);
         let statement = client.prepare_cached(&sql).await.map_err(fail)?;
@@ -127,7 +161,8 @@ impl PostgresTable {
         let mut ranges = Vec::with_capacity(found.len() + 1);
         let mut from = None;
         for row in &found {
-            let key: Result<Vec<Value>, StoreError> = shape.key.iter().enumerate().map(|(n, i)| shape.value(*i, field(row, n)?)).collect();
+            let key: Result<Vec<Value>, StoreError> =
+                shape.key.iter().enumerate().map(|(n, i)| shape.value(*i, field(row, n)?)).collect();
             let to = Some(RowKey(key?));
             ranges.push(Range::Keys { from, to: to.clone() });
             from = to;
@@ -140,13 +175,17 @@ impl PostgresTable {
         let shape = &self.shape;
         let client = self.store.client().await?;
         let fail = |e| errors::of(format!("cannot estimate {}", shape.shown), e);
-        let row = client.query_one("SELECT reltuples::int8 FROM pg_class WHERE oid = to_regclass($1)", &[&shape.table]).await.map_err(fail)?;
+        let row = client
+            .query_one("SELECT reltuples::int8 FROM pg_class WHERE oid = to_regclass($1)", &[&shape.table])
+            .await
+            .map_err(fail)?;
         let estimate: i64 = row.get(0);
         if estimate >= 10_000 {
             return Ok(estimate.cast_unsigned());
         }
         // Never analysed, partitioned, or small: count.
-        let row = client.query_one(format!("SELECT count(*) FROM {}", shape.table).as_str(), &[]).await.map_err(fail)?;
+        let row =
+            client.query_one(format!("SELECT count(*) FROM {}", shape.table).as_str(), &[]).await.map_err(fail)?;
         Ok(row.get::<_, i64>(0).cast_unsigned())
     }
 }

@@ -54,7 +54,10 @@ pub(super) async fn describe(store: &Postgres, table: &TableName) -> Result<Desc
         WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
     let rows = client.query(sql, &[&quoted]).await.map_err(fail)?;
     if rows.is_empty() {
-        return Err(StoreError::new(ErrorKind::NoSuchTable, format!("there is no table {table} in {}: check its name and the search path", store.shown())));
+        return Err(StoreError::new(
+            ErrorKind::NoSuchTable,
+            format!("there is no table {table} in {}: check its name and the search path", store.shown()),
+        ));
     }
     let mut columns = Vec::new();
     let mut physical = Vec::new();
@@ -63,11 +66,31 @@ pub(super) async fn describe(store: &Postgres, table: &TableName) -> Result<Desc
         let ty = column_type(row);
         let native: String = row.get(3);
         let nullable = !row.get::<_, bool>(4);
-        columns.push(Column { name: row.get(0), ty: ty.clone(), native: native.clone(), nullable, generated: row.get(5), optional: nullable || row.get::<_, bool>(6) });
+        columns.push(Column {
+            name: row.get(0),
+            ty: ty.clone(),
+            native: native.clone(),
+            nullable,
+            generated: row.get(5),
+            optional: nullable || row.get::<_, bool>(6),
+        });
         let type_name: &str = row.get(1);
-        physical.push(Physical { ty, jsonb: type_name == "jsonb" || row.get::<_, &str>(10) == "jsonb", element: row.get(9), cast: native });
+        physical.push(Physical {
+            ty,
+            jsonb: type_name == "jsonb" || row.get::<_, &str>(10) == "jsonb",
+            element: row.get(9),
+            cast: native,
+        });
         oids.push(row.get(8));
-        bytewise.push(row.get::<_, bool>(12) && !matches!(physical[i].ty, ColumnType::Enum { .. } | ColumnType::Native { .. } | ColumnType::Array(_) | ColumnType::Json) && type_name != "citext" && type_name != "bpchar");
+        bytewise.push(
+            row.get::<_, bool>(12)
+                && !matches!(
+                    physical[i].ty,
+                    ColumnType::Enum { .. } | ColumnType::Native { .. } | ColumnType::Array(_) | ColumnType::Json
+                )
+                && type_name != "citext"
+                && type_name != "bpchar",
+        );
         // int2vector subscripts begin at 0.
         let position: i32 = row.get(14);
         if position >= 0 {
@@ -75,10 +98,14 @@ pub(super) async fn describe(store: &Postgres, table: &TableName) -> Result<Desc
         }
     }
     if key.is_empty() {
-        return Err(StoreError::new(ErrorKind::NoSuchTable, format!("table {table} in {} has no primary key: rows need one to be found again, add it", store.shown())));
+        return Err(StoreError::new(
+            ErrorKind::NoSuchTable,
+            format!("table {table} in {} has no primary key: rows need one to be found again, add it", store.shown()),
+        ));
     }
     key.sort_unstable();
-    let schema = TableSchema { name: table.clone(), columns, key: key.into_iter().map(|(_, i)| i).collect(), open: false };
+    let schema =
+        TableSchema { name: table.clone(), columns, key: key.into_iter().map(|(_, i)| i).collect(), open: false };
     Ok(Described { schema, physical, oids, bytewise, version: rows[0].get(15), quoted })
 }
 
@@ -146,7 +173,10 @@ pub(super) async fn warnings(store: &Postgres, table: &TableName) -> Result<Vec<
         .await
         .map_err(fail)?;
     for row in cascades {
-        out.push(format!("table {table}: foreign key `{}` changes rows by itself (cascade), unseen by the flags", row.get::<_, String>(0)));
+        out.push(format!(
+            "table {table}: foreign key `{}` changes rows by itself (cascade), unseen by the flags",
+            row.get::<_, String>(0)
+        ));
     }
     let rights = client
         .query_one(
@@ -156,7 +186,9 @@ pub(super) async fn warnings(store: &Postgres, table: &TableName) -> Result<Vec<
         )
         .await
         .map_err(fail)?;
-    for (at, right) in [(0, "SELECT"), (1, "INSERT, UPDATE and DELETE"), (2, "TEMP on the database (for fast conditional writes)")] {
+    for (at, right) in
+        [(0, "SELECT"), (1, "INSERT, UPDATE and DELETE"), (2, "TEMP on the database (for fast conditional writes)")]
+    {
         if !rights.get::<_, bool>(at) {
             out.push(format!("table {table}: this login lacks {right}: grant it"));
         }
@@ -170,7 +202,10 @@ pub(super) async fn warnings(store: &Postgres, table: &TableName) -> Result<Vec<
         .await
         .map_err(fail)?;
     for row in ids {
-        out.push(format!("table {table}: column `{}` takes its ids from a sequence: decide who makes ids after the cut-over", row.get::<_, String>(0)));
+        out.push(format!(
+            "table {table}: column `{}` takes its ids from a sequence: decide who makes ids after the cut-over",
+            row.get::<_, String>(0)
+        ));
     }
     Ok(out)
 }

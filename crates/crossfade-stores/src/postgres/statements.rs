@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use tokio_postgres::Row as SqlRow;
 
-use super::{Postgres, binary::{self, Field, Parameter, Physical}, schema::{Described, quote}};
+use super::{
+    Postgres,
+    binary::{self, Field, Parameter, Physical},
+    schema::{Described, quote},
+};
 use crate::{ColumnType, ErrorKind, Fit, Row, RowKey, Store, StoreError, TableSpec, Value};
 
 /// One column, as the caller wants it and as the table has it.
@@ -41,11 +45,18 @@ impl Shape {
         let mut columns = Vec::with_capacity(spec.columns.len());
         for wanted in &spec.columns {
             let Some(at) = described.schema.columns.iter().position(|c| c.name == wanted.name) else {
-                return Err(StoreError::new(ErrorKind::SchemaChanged, format!("{shown} has no column `{}`: add it, map it or ignore it", wanted.name)));
+                return Err(StoreError::new(
+                    ErrorKind::SchemaChanged,
+                    format!("{shown} has no column `{}`: add it, map it or ignore it", wanted.name),
+                ));
             };
             let found = &described.schema.columns[at];
             if found.generated && !spec.key.contains(&columns.len()) {
-                return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{shown} computes it by itself: ignore it")).in_column(&wanted.name));
+                return Err(StoreError::new(
+                    ErrorKind::Unrepresentable,
+                    format!("{shown} computes it by itself: ignore it"),
+                )
+                .in_column(&wanted.name));
             }
             match store.fit(&wanted.ty, Some(found)) {
                 Fit::Lossless => {}
@@ -53,12 +64,19 @@ impl Shape {
                 Fit::Lossy(why) => {
                     return Err(StoreError::new(
                         ErrorKind::Unrepresentable,
-                        format!("{shown} keeps {} as {} with a loss ({why}): accept it with `lossy`, or widen the column", wanted.ty, found.native),
+                        format!(
+                            "{shown} keeps {} as {} with a loss ({why}): accept it with `lossy`, or widen the column",
+                            wanted.ty, found.native
+                        ),
                     )
                     .in_column(&wanted.name));
                 }
                 Fit::Refused(why) => {
-                    return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{shown} does not keep {} as {}: {why}", wanted.ty, found.native)).in_column(&wanted.name));
+                    return Err(StoreError::new(
+                        ErrorKind::Unrepresentable,
+                        format!("{shown} does not keep {} as {}: {why}", wanted.ty, found.native),
+                    )
+                    .in_column(&wanted.name));
                 }
             }
             columns.push(Col {
@@ -70,28 +88,48 @@ impl Shape {
                 oid: described.oids[at],
             });
         }
-        let own_key: Vec<&str> = described.schema.key.iter().map(|i| described.schema.columns[*i].name.as_str()).collect();
-        let spec_key: Vec<&str> = spec.key.iter().filter_map(|i| spec.columns.get(*i)).map(|c| c.name.as_str()).collect();
+        let own_key: Vec<&str> =
+            described.schema.key.iter().map(|i| described.schema.columns[*i].name.as_str()).collect();
+        let spec_key: Vec<&str> =
+            spec.key.iter().filter_map(|i| spec.columns.get(*i)).map(|c| c.name.as_str()).collect();
         if own_key != spec_key {
             return Err(StoreError::new(
                 ErrorKind::Config,
-                format!("{shown} has the primary key ({}), not ({}): rows must have the same key on both sides", own_key.join(", "), spec_key.join(", ")),
+                format!(
+                    "{shown} has the primary key ({}), not ({}): rows must have the same key on both sides",
+                    own_key.join(", "),
+                    spec_key.join(", ")
+                ),
             ));
         }
         let version = match &spec.options.version_column {
             None => None,
-            Some(name) => Some(
-                spec.columns
-                    .iter()
-                    .position(|c| c.name == *name)
-                    .ok_or_else(|| StoreError::new(ErrorKind::Config, format!("{shown}: the version column `{name}` is not among its mapped columns")))?,
-            ),
+            Some(name) => Some(spec.columns.iter().position(|c| c.name == *name).ok_or_else(|| {
+                StoreError::new(
+                    ErrorKind::Config,
+                    format!("{shown}: the version column `{name}` is not among its mapped columns"),
+                )
+            })?),
         };
-        let ordered = described.schema.key.iter().all(|i| described.bytewise[*i]) && spec.key.iter().all(|i| !columns[*i].converts || same_order(&columns[*i]));
+        let ordered = described.schema.key.iter().all(|i| described.bytewise[*i])
+            && spec.key.iter().all(|i| !columns[*i].converts || same_order(&columns[*i]));
         let list = columns.iter().map(|c| c.quoted.as_str()).collect::<Vec<_>>().join(", ");
         let key_list = spec.key.iter().map(|i| columns[*i].quoted.as_str()).collect::<Vec<_>>().join(", ");
-        let stage = format!("crossfade_stage_{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{} {list}", described.quoted).as_bytes()));
-        Ok(Shape { table: described.quoted.clone(), shown, columns, key: spec.key.clone(), ordered, list, key_list, stage, version })
+        let stage = format!(
+            "crossfade_stage_{:016x}",
+            xxhash_rust::xxh3::xxh3_64(format!("{} {list}", described.quoted).as_bytes())
+        );
+        Ok(Shape {
+            table: described.quoted.clone(),
+            shown,
+            columns,
+            key: spec.key.clone(),
+            ordered,
+            list,
+            key_list,
+            stage,
+            version,
+        })
     }
 
     /// The columns' own types: equal signatures mean equal bytes.
@@ -101,7 +139,11 @@ impl Shape {
     }
 
     pub(super) fn keeps_decimal_scale(&self) -> bool {
-        self.columns.iter().all(|c| !matches!(c.wanted, ColumnType::Decimal { .. }) || c.physical.ty == ColumnType::DECIMAL || c.wanted == c.physical.ty)
+        self.columns.iter().all(|c| {
+            !matches!(c.wanted, ColumnType::Decimal { .. })
+                || c.physical.ty == ColumnType::DECIMAL
+                || c.wanted == c.physical.ty
+        })
     }
 
     pub(super) fn keeps_json_text(&self) -> bool {
@@ -109,7 +151,11 @@ impl Shape {
     }
 
     fn unrepresentable(&self, column: &Col, row: Option<&Row>) -> StoreError {
-        let error = StoreError::new(ErrorKind::Unrepresentable, format!("{}: a value cannot be {} here", self.shown, column.physical.cast)).in_column(&column.name);
+        let error = StoreError::new(
+            ErrorKind::Unrepresentable,
+            format!("{}: a value cannot be {} here", self.shown, column.physical.cast),
+        )
+        .in_column(&column.name);
         match row {
             Some(row) => error.at_key(&row.key(&self.key)),
             None => error,
@@ -127,7 +173,13 @@ impl Shape {
     }
 
     /// Appends the bytes of a value that is not null.
-    pub(super) fn encode(&self, column: usize, value: &Value, out: &mut Vec<u8>, row: Option<&Row>) -> Result<(), StoreError> {
+    pub(super) fn encode(
+        &self,
+        column: usize,
+        value: &Value,
+        out: &mut Vec<u8>,
+        row: Option<&Row>,
+    ) -> Result<(), StoreError> {
         let col = &self.columns[column];
         let done = if col.converts {
             value.clone().convert(&col.physical.ty).and_then(|v| binary::encode(&col.physical, &v, out))
@@ -143,7 +195,13 @@ impl Shape {
         let col = &self.columns[column];
         let natural = binary::decode(&col.physical, bytes);
         let value = if col.converts { natural.and_then(|v| v.convert(&col.wanted)) } else { natural };
-        value.ok_or_else(|| StoreError::new(ErrorKind::Unrepresentable, format!("{}: a stored {} cannot be read as {}", self.shown, col.physical.cast, col.wanted)).in_column(&col.name))
+        value.ok_or_else(|| {
+            StoreError::new(
+                ErrorKind::Unrepresentable,
+                format!("{}: a stored {} cannot be read as {}", self.shown, col.physical.cast, col.wanted),
+            )
+            .in_column(&col.name)
+        })
     }
 
     /// All columns of a result whose fields are this shape's columns.
@@ -154,7 +212,8 @@ impl Shape {
                 Ok(value) => values.push(value),
                 Err(e) => {
                     // Name the row, if its key can be read.
-                    let key: Result<Vec<Value>, StoreError> = self.key.iter().map(|k| self.value(*k, field(sql, *k)?)).collect();
+                    let key: Result<Vec<Value>, StoreError> =
+                        self.key.iter().map(|k| self.value(*k, field(sql, *k)?)).collect();
                     return Err(match key {
                         Ok(key) => e.at_key(&RowKey(key)),
                         Err(_) => e,
@@ -171,14 +230,23 @@ impl Shape {
 
     /// `($1::int8, $2::text)`, from `first` on.
     pub(super) fn key_slots(&self, first: usize) -> String {
-        let slots: Vec<String> = self.key.iter().enumerate().map(|(n, i)| format!("${}::{}", first + n, self.columns[*i].physical.cast)).collect();
+        let slots: Vec<String> = self
+            .key
+            .iter()
+            .enumerate()
+            .map(|(n, i)| format!("${}::{}", first + n, self.columns[*i].physical.cast))
+            .collect();
         format!("({})", slots.join(", "))
     }
 
     /// A value as an SQL literal of its column, for statements without parameters (`COPY`).
     pub(super) fn literal(&self, column: usize, value: &Value) -> Result<String, StoreError> {
         let col = &self.columns[column];
-        let value = if col.converts { value.clone().convert(&col.physical.ty).ok_or_else(|| self.unrepresentable(col, None))? } else { value.clone() };
+        let value = if col.converts {
+            value.clone().convert(&col.physical.ty).ok_or_else(|| self.unrepresentable(col, None))?
+        } else {
+            value.clone()
+        };
         let text = match &value {
             Value::Bytes(b) => format!("\\x{}", crate::value::text::hex(b)),
             Value::Native(_) | Value::Array(_) => return Err(self.unrepresentable(col, None)),
@@ -191,7 +259,8 @@ impl Shape {
     }
 
     pub(super) fn key_literal(&self, key: &RowKey) -> Result<String, StoreError> {
-        let parts: Result<Vec<String>, StoreError> = self.key.iter().zip(&key.0).map(|(i, v)| self.literal(*i, v)).collect();
+        let parts: Result<Vec<String>, StoreError> =
+            self.key.iter().zip(&key.0).map(|(i, v)| self.literal(*i, v)).collect();
         Ok(format!("({})", parts?.join(", ")))
     }
 
@@ -207,14 +276,23 @@ impl Shape {
             None => (0..self.columns.len()).collect(),
         };
         let names: Vec<&str> = compared.iter().map(|i| self.columns[*i].quoted.as_str()).collect();
-        let slots: Vec<String> = compared.iter().enumerate().map(|(n, i)| format!("${}::{}", first + n, self.columns[*i].physical.cast)).collect();
+        let slots: Vec<String> = compared
+            .iter()
+            .enumerate()
+            .map(|(n, i)| format!("${}::{}", first + n, self.columns[*i].physical.cast))
+            .collect();
         let mut sql = String::new();
         for (n, i) in self.key.iter().enumerate() {
             // The key by its index first; the text comparison makes it exact.
             let at = compared.iter().position(|c| c == i).unwrap_or(n);
             let _ = write!(sql, "{} = {} AND ", self.columns[*i].quoted, slots[at]);
         }
-        let _ = write!(sql, "ROW({})::text COLLATE \"C\" = ROW({})::text COLLATE \"C\"", names.join(", "), slots.join(", "));
+        let _ = write!(
+            sql,
+            "ROW({})::text COLLATE \"C\" = ROW({})::text COLLATE \"C\"",
+            names.join(", "),
+            slots.join(", ")
+        );
         (sql, compared)
     }
 }
@@ -231,5 +309,7 @@ fn same_order(col: &Col) -> bool {
 }
 
 pub(super) fn field(sql: &SqlRow, i: usize) -> Result<Option<&[u8]>, StoreError> {
-    sql.try_get::<_, Field<'_>>(i).map(|f| f.0).map_err(|e| StoreError::new(ErrorKind::Protocol, "a result has not the columns asked for").caused_by(e))
+    sql.try_get::<_, Field<'_>>(i)
+        .map(|f| f.0)
+        .map_err(|e| StoreError::new(ErrorKind::Protocol, "a result has not the columns asked for").caused_by(e))
 }

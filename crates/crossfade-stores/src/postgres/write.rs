@@ -27,7 +27,9 @@ impl PostgresTable {
                 Ok(outcomes) => out.extend(outcomes),
                 // What came before is done: this batch's rows say the error each.
                 Err(e) if out.is_empty() => return Err(e),
-                Err(e) => out.extend(batch.iter().map(|_| ChangeOutcome::Refused(StoreError::new(e.kind(), e.to_string())))),
+                Err(e) => {
+                    out.extend(batch.iter().map(|_| ChangeOutcome::Refused(StoreError::new(e.kind(), e.to_string()))))
+                }
             }
         }
         Ok(out)
@@ -54,7 +56,9 @@ impl PostgresTable {
                 }
                 Ok(out)
             }
-            Err(Broken::Undone(e)) if e.recovery() == Recovery::Row => Ok(vec![ChangeOutcome::Refused(self.named(e, &changes[0]))]),
+            Err(Broken::Undone(e)) if e.recovery() == Recovery::Row => {
+                Ok(vec![ChangeOutcome::Refused(self.named(e, &changes[0]))])
+            }
             Err(Broken::Undone(e)) => Err(e),
             Err(Broken::Unknown(e)) => {
                 Ok(changes.iter().map(|_| ChangeOutcome::Ambiguous(StoreError::new(e.kind(), e.to_string()))).collect())
@@ -96,14 +100,25 @@ impl PostgresTable {
                 Some(_) if errors::kind(&e) != ErrorKind::Lost => Err(Broken::Undone(errors::of(what, e))),
                 _ => Err(Broken::Unknown(errors::of(format!("{what}: no answer to the commit"), e))),
             },
-            Err(_) => Err(Broken::Unknown(StoreError::new(ErrorKind::Lost, format!("{what}: no answer within {limit:?}")))),
+            Err(_) => {
+                Err(Broken::Unknown(StoreError::new(ErrorKind::Lost, format!("{what}: no answer within {limit:?}"))))
+            }
         }
     }
 
-    async fn in_transaction(&self, session: &Session, changes: &[Change], order: &[usize]) -> Result<Vec<ChangeOutcome>, Failed> {
+    async fn in_transaction(
+        &self,
+        session: &Session,
+        changes: &[Change],
+        order: &[usize],
+    ) -> Result<Vec<ChangeOutcome>, Failed> {
         let millis = self.store.write_timeout().as_millis();
-        session.batch_execute(&format!("BEGIN; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}")).await.map_err(Failed::Statement)?;
-        let inserts: Vec<usize> = order.iter().copied().filter(|i| matches!(changes[*i], Change::Insert { .. })).collect();
+        session
+            .batch_execute(&format!("BEGIN; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}"))
+            .await
+            .map_err(Failed::Statement)?;
+        let inserts: Vec<usize> =
+            order.iter().copied().filter(|i| matches!(changes[*i], Change::Insert { .. })).collect();
         let mut applied = vec![false; changes.len()];
         let single = if inserts.len() > FEW {
             self.insert_staged(session, changes, &inserts, &mut applied).await?;
@@ -116,9 +131,18 @@ impl PostgresTable {
         Ok(applied.into_iter().map(|a| if a { ChangeOutcome::Applied } else { ChangeOutcome::LostRace }).collect())
     }
 
-    async fn insert_staged(&self, session: &Session, changes: &[Change], inserts: &[usize], applied: &mut [bool]) -> Result<(), Failed> {
+    async fn insert_staged(
+        &self,
+        session: &Session,
+        changes: &[Change],
+        inserts: &[usize],
+        applied: &mut [bool],
+    ) -> Result<(), Failed> {
         let shape = &self.shape;
-        let create = format!("CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA", shape.stage, shape.list, shape.table);
+        let create = format!(
+            "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA",
+            shape.stage, shape.list, shape.table
+        );
         session.batch_execute(&create).await.map_err(Failed::Statement)?;
         let mut rows = inserts.iter().map(|i| changes[*i].keyed());
         self.copy_into(session, &shape.stage, &mut rows).await.map_err(|e| match e {
@@ -141,7 +165,8 @@ impl PostgresTable {
         let mut keys: HashSet<RowKey> = HashSet::new();
         while let Some(row) = stream.next().await {
             let row = row.map_err(Failed::Statement)?;
-            let key: Result<Vec<Value>, StoreError> = shape.key.iter().enumerate().map(|(n, i)| shape.value(*i, field(&row, n)?)).collect();
+            let key: Result<Vec<Value>, StoreError> =
+                shape.key.iter().enumerate().map(|(n, i)| shape.value(*i, field(&row, n)?)).collect();
             keys.insert(RowKey(key.map_err(Failed::Row)?));
         }
         if keys.len() as u64 == all {
@@ -154,7 +179,13 @@ impl PostgresTable {
         Ok(())
     }
 
-    async fn pipelined(&self, session: &Session, changes: &[Change], which: &[usize], applied: &mut [bool]) -> Result<(), Failed> {
+    async fn pipelined(
+        &self,
+        session: &Session,
+        changes: &[Change],
+        which: &[usize],
+        applied: &mut [bool],
+    ) -> Result<(), Failed> {
         let shape = &self.shape;
         let all: Vec<usize> = (0..shape.columns.len()).collect();
         let slot = |n: usize, i: usize| format!("${n}::{}", shape.columns[i].physical.cast);
@@ -169,19 +200,44 @@ impl PostgresTable {
             sql.entry(kind(change)).or_insert_with(|| match change {
                 Change::Insert { .. } => {
                     let slots: Vec<String> = all.iter().map(|i| slot(i + 1, *i)).collect();
-                    (format!("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT ({}) DO NOTHING", shape.table, shape.list, slots.join(", "), shape.key_list), Vec::new())
+                    (
+                        format!(
+                            "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT ({}) DO NOTHING",
+                            shape.table,
+                            shape.list,
+                            slots.join(", "),
+                            shape.key_list
+                        ),
+                        Vec::new(),
+                    )
                 }
                 Change::Replace { .. } => {
-                    let mut sets: Vec<String> =
-                        all.iter().filter(|i| !shape.key.contains(i)).map(|i| format!("{} = {}", shape.columns[*i].quoted, slot(i + 1, *i))).collect();
+                    let mut sets: Vec<String> = all
+                        .iter()
+                        .filter(|i| !shape.key.contains(i))
+                        .map(|i| format!("{} = {}", shape.columns[*i].quoted, slot(i + 1, *i)))
+                        .collect();
                     if sets.is_empty() {
                         // A row that is all key is replaced by itself.
-                        sets = shape.key.iter().map(|i| format!("{} = {}", shape.columns[*i].quoted, slot(i + 1, *i))).collect();
+                        sets = shape
+                            .key
+                            .iter()
+                            .map(|i| format!("{} = {}", shape.columns[*i].quoted, slot(i + 1, *i)))
+                            .collect();
                     }
                     // Every parameter must occur.
-                    let used: Vec<String> = shape.key.iter().map(|i| format!("{} IS NOT NULL", slot(i + 1, *i))).collect();
+                    let used: Vec<String> =
+                        shape.key.iter().map(|i| format!("{} IS NOT NULL", slot(i + 1, *i))).collect();
                     let (seen, compared) = shape.seen(all.len() + 1);
-                    (format!("UPDATE {} SET {} WHERE {} AND {seen}", shape.table, sets.join(", "), used.join(" AND ")), compared)
+                    (
+                        format!(
+                            "UPDATE {} SET {} WHERE {} AND {seen}",
+                            shape.table,
+                            sets.join(", "),
+                            used.join(" AND ")
+                        ),
+                        compared,
+                    )
                 }
                 Change::Delete { .. } => {
                     let (seen, compared) = shape.seen(1);

@@ -37,11 +37,21 @@ impl Redis {
             None => WRITE_TIMEOUT,
             Some(text) => match text.parse::<u64>() {
                 Ok(n) if n > 0 => Duration::from_millis(n),
-                _ => return Err(StoreError::new(ErrorKind::Config, format!("`write_timeout_ms` in the url of {url} must be a positive number"))),
+                _ => {
+                    return Err(StoreError::new(
+                        ErrorKind::Config,
+                        format!("`write_timeout_ms` in the url of {url} must be a positive number"),
+                    ));
+                }
             },
         };
         // The client's words may hold parts of the URL, and so the password.
-        let wrong = || StoreError::new(ErrorKind::Config, format!("the url of {url} is not understood: redis://user:password@host:port/DB"));
+        let wrong = || {
+            StoreError::new(
+                ErrorKind::Config,
+                format!("the url of {url} is not understood: redis://user:password@host:port/DB"),
+            )
+        };
         let info = url.for_driver(&["write_timeout_ms"]).into_connection_info().map_err(|_| wrong())?;
         let client = Client::open(info).map_err(|_| wrong())?;
         let config = ConnectionManagerConfig::new()
@@ -66,11 +76,22 @@ impl Redis {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let answers = self.connection.clone().req_packed_commands(commands, 0, commands.len()).await.map_err(|e| errors::of(what, &self.shown, e))?;
+        let answers = self
+            .connection
+            .clone()
+            .req_packed_commands(commands, 0, commands.len())
+            .await
+            .map_err(|e| errors::of(what, &self.shown, e))?;
         if answers.len() == commands.len() {
             Ok(answers)
         } else {
-            Err((StoreError::new(ErrorKind::Protocol, format!("{what}: {} answers to {} commands", answers.len(), commands.len())), true))
+            Err((
+                StoreError::new(
+                    ErrorKind::Protocol,
+                    format!("{what}: {} answers to {} commands", answers.len(), commands.len()),
+                ),
+                true,
+            ))
         }
     }
 }

@@ -38,17 +38,33 @@ pub(super) fn server(what: &str, e: &ServerError) -> StoreError {
 /// `what` failed; second, whether the commands may have been done.
 pub(super) fn of(what: &str, shown: &str, e: RedisError) -> (StoreError, bool) {
     if e.is_connection_refusal() {
-        return (StoreError::new(ErrorKind::Unreachable, format!("cannot reach {shown}: check host, port and that the server is up")).caused_by(e), false);
+        return (
+            StoreError::new(
+                ErrorKind::Unreachable,
+                format!("cannot reach {shown}: check host, port and that the server is up"),
+            )
+            .caused_by(e),
+            false,
+        );
     }
     match e.kind() {
-        Kind::AuthenticationFailed => (StoreError::new(ErrorKind::Denied, format!("{what}: {shown} refuses the login")), false),
-        Kind::InvalidClientConfig => (StoreError::new(ErrorKind::Config, format!("{what}: the url of {shown} does not work")).caused_by(e), false),
+        Kind::AuthenticationFailed => {
+            (StoreError::new(ErrorKind::Denied, format!("{what}: {shown} refuses the login")), false)
+        }
+        Kind::InvalidClientConfig => (
+            StoreError::new(ErrorKind::Config, format!("{what}: the url of {shown} does not work")).caused_by(e),
+            false,
+        ),
         _ => match e.code() {
             Some(code) => {
                 let kind = of_code(code);
                 (StoreError::new(kind, format!("{what}: {} ({code})", advice(kind))), false)
             }
-            None => (StoreError::new(ErrorKind::Lost, format!("{what}: the connection to {shown} broke or timed out")).caused_by(e), true),
+            None => (
+                StoreError::new(ErrorKind::Lost, format!("{what}: the connection to {shown} broke or timed out"))
+                    .caused_by(e),
+                true,
+            ),
         },
     }
 }

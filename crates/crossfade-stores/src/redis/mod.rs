@@ -24,8 +24,8 @@ use async_trait::async_trait;
 use redis::{Pipeline, Value as Answer, cmd, pipe};
 
 use crate::{
-    Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, Page, Position, Range, Recovery, Rest, Row, RowKey, Store, StoreError, StoreKind,
-    Table, TableName, TableSchema, TableSpec, schema::Layout,
+    Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, Page, Position, Range, Recovery, Rest,
+    Row, RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec, schema::Layout,
 };
 pub use connect::Redis;
 use schema::{Shape, Stored};
@@ -70,7 +70,10 @@ impl Store for Redis {
     }
 
     async fn describe(&self, table: &TableName) -> Result<TableSchema, StoreError> {
-        Err(StoreError::new(ErrorKind::Unsupported, format!("redis has no table {table} to describe: rows are the keys of its pattern")))
+        Err(StoreError::new(
+            ErrorKind::Unsupported,
+            format!("redis has no table {table} to describe: rows are the keys of its pattern"),
+        ))
     }
 
     fn fit(&self, wanted: &ColumnType, found: Option<&Column>) -> Fit {
@@ -86,7 +89,8 @@ impl Store for Redis {
             version_column: spec.options.version_column.clone(),
             checksum: None,
             keeps_decimal_scale: true,
-            keeps_json_text: spec.options.layout == Layout::Hash || !spec.columns.iter().any(|c| c.ty == ColumnType::Json),
+            keeps_json_text: spec.options.layout == Layout::Hash
+                || !spec.columns.iter().any(|c| c.ty == ColumnType::Json),
             write_batch: 1_000,
         };
         Ok(Arc::new(RedisTable { store: self.clone(), spec: spec.clone(), shape, capabilities }))
@@ -132,7 +136,9 @@ impl RedisTable {
             for (_, name) in chunk {
                 commands.add_command(self.shape.read(name));
             }
-            for (answer, (key, _)) in self.store.send(&what, &commands).await.map_err(|(e, _)| e)?.into_iter().zip(chunk) {
+            for (answer, (key, _)) in
+                self.store.send(&what, &commands).await.map_err(|(e, _)| e)?.into_iter().zip(chunk)
+            {
                 out.push(self.shape.stored(answer, key)?);
             }
         }
@@ -143,7 +149,9 @@ impl RedisTable {
     fn command(&self, change: &Change, name: &str, there: Option<&Stored>) -> Result<Option<redis::Cmd>, StoreError> {
         let key = change.key(&self.shape.key);
         let seen = match change {
-            Change::Insert { row } => return if there.is_none() { self.shape.write(name, None, Some(row)).map(Some) } else { Ok(None) },
+            Change::Insert { row } => {
+                return if there.is_none() { self.shape.write(name, None, Some(row)).map(Some) } else { Ok(None) };
+            }
             Change::Replace { seen, .. } | Change::Delete { seen } => seen,
         };
         let Some(stored) = there else { return Ok(None) };
@@ -173,7 +181,8 @@ impl RedisTable {
             }
         }
         // Inserts need not look: their script does.
-        let look: Vec<usize> = (0..asked.len()).filter(|n| !matches!(changes[asked[*n]], Change::Insert { .. })).collect();
+        let look: Vec<usize> =
+            (0..asked.len()).filter(|n| !matches!(changes[asked[*n]], Change::Insert { .. })).collect();
         let looked: Vec<(&RowKey, String)> = look.iter().map(|n| names[*n].clone()).collect();
         let mut there: Vec<Option<Stored>> = vec![None; asked.len()];
         for (n, stored) in look.into_iter().zip(self.stored(&looked).await?) {
@@ -203,10 +212,15 @@ impl RedisTable {
                         // A script stops at its first refused command. All but the first one of a row could have left it half-done;
                         // memory, rights and replicas are looked at before a script begins.
                         Answer::ServerError(e) => ChangeOutcome::Refused(errors::server(&what, &e).at_key(&keys[*i])),
-                        _ => ChangeOutcome::Ambiguous(StoreError::new(ErrorKind::Protocol, format!("{what}: an answer of another shape"))),
+                        _ => ChangeOutcome::Ambiguous(StoreError::new(
+                            ErrorKind::Protocol,
+                            format!("{what}: an answer of another shape"),
+                        )),
                     };
                     match &out[*i] {
-                        ChangeOutcome::Refused(e) if e.recovery() != Recovery::Row => whole = whole.or_else(|| Some(StoreError::new(e.kind(), e.to_string()))),
+                        ChangeOutcome::Refused(e) if e.recovery() != Recovery::Row => {
+                            whole = whole.or_else(|| Some(StoreError::new(e.kind(), e.to_string())))
+                        }
                         _ => done = true,
                     }
                 }
@@ -239,7 +253,8 @@ impl Table for RedisTable {
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
         let mut out = vec![None; keys.len()];
         // A key that has no name here is a key that is not there.
-        let named: Vec<(usize, (&RowKey, String))> = keys.iter().enumerate().filter_map(|(i, key)| Some((i, (key, self.shape.pattern.name(key)?)))).collect();
+        let named: Vec<(usize, (&RowKey, String))> =
+            keys.iter().enumerate().filter_map(|(i, key)| Some((i, (key, self.shape.pattern.name(key)?)))).collect();
         let names: Vec<(&RowKey, String)> = named.iter().map(|(_, n)| n.clone()).collect();
         for ((i, (key, _)), stored) in named.iter().zip(self.stored(&names).await?) {
             if let Some(stored) = stored {
@@ -254,13 +269,27 @@ impl Table for RedisTable {
         let what = format!("cannot scan {}", shape.shown);
         match range {
             Range::Keys { from: None, to: None } | Range::Segment { index: 0, of: 1 } => {}
-            Range::Keys { .. } | Range::Segment { .. } => return Err(StoreError::new(ErrorKind::Unsupported, format!("{} is scanned as a whole", shape.shown))),
+            Range::Keys { .. } | Range::Segment { .. } => {
+                return Err(StoreError::new(ErrorKind::Unsupported, format!("{} is scanned as a whole", shape.shown)));
+            }
         }
-        let wrong = || StoreError::new(ErrorKind::Config, format!("{what}: the saved position is not one of this table: start again"));
+        let wrong = || {
+            StoreError::new(
+                ErrorKind::Config,
+                format!("{what}: the saved position is not one of this table: start again"),
+            )
+        };
         let cursor: u64 = match position {
             Position::Start => 0,
-            Position::Cursor(bytes) => std::str::from_utf8(bytes).ok().and_then(|t| t.parse().ok()).filter(|c| *c != 0).ok_or_else(wrong)?,
-            Position::After(_) => return Err(StoreError::new(ErrorKind::Unsupported, format!("{} goes on by the server's own cursors, not by keys", shape.shown))),
+            Position::Cursor(bytes) => {
+                std::str::from_utf8(bytes).ok().and_then(|t| t.parse().ok()).filter(|c| *c != 0).ok_or_else(wrong)?
+            }
+            Position::After(_) => {
+                return Err(StoreError::new(
+                    ErrorKind::Unsupported,
+                    format!("{} goes on by the server's own cursors, not by keys", shape.shown),
+                ));
+            }
         };
         let mut scan = cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(shape.pattern.glob()).arg("COUNT").arg(limit.clamp(1, 10_000));
@@ -279,14 +308,21 @@ impl Table for RedisTable {
         for name in names {
             let Answer::BulkString(name) = name else { return Err(broken()) };
             let Ok(name) = String::from_utf8(name) else {
-                return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{}: a key of its pattern is no unicode", shape.shown)));
+                return Err(StoreError::new(
+                    ErrorKind::Unrepresentable,
+                    format!("{}: a key of its pattern is no unicode", shape.shown),
+                ));
             };
             match shape.pattern.key(&name) {
                 // The glob is wider than the pattern.
                 None => {}
                 Some(None) => {
                     let digest = RowKey(vec![crate::Value::Text(name)]);
-                    return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{}: a key of its pattern is none of its key columns' values", shape.shown)).at_key(&digest));
+                    return Err(StoreError::new(
+                        ErrorKind::Unrepresentable,
+                        format!("{}: a key of its pattern is none of its key columns' values", shape.shown),
+                    )
+                    .at_key(&digest));
                 }
                 Some(Some(key)) if given.insert(name.clone()) => keys.push((key, name)),
                 // Twice in one page.
@@ -326,7 +362,9 @@ impl Table for RedisTable {
                 Ok(outcomes) => out.extend(outcomes),
                 Err(e) if out.is_empty() => return Err(e),
                 // What came before is done: these rows say the error each.
-                Err(e) => out.extend(chunk.iter().map(|_| ChangeOutcome::Refused(StoreError::new(e.kind(), e.to_string())))),
+                Err(e) => {
+                    out.extend(chunk.iter().map(|_| ChangeOutcome::Refused(StoreError::new(e.kind(), e.to_string()))))
+                }
             }
         }
         Ok(out)
@@ -339,7 +377,10 @@ impl Table for RedisTable {
                 let what = format!("cannot load into {}", self.shape.shown);
                 match outcome {
                     ChangeOutcome::Applied => {}
-                    ChangeOutcome::LostRace => return Err(StoreError::new(ErrorKind::Refused, format!("{what}: a key is there already")).at_key(&row.key(&self.shape.key))),
+                    ChangeOutcome::LostRace => {
+                        return Err(StoreError::new(ErrorKind::Refused, format!("{what}: a key is there already"))
+                            .at_key(&row.key(&self.shape.key)));
+                    }
                     ChangeOutcome::Refused(e) | ChangeOutcome::Ambiguous(e) => return Err(e),
                 }
             }

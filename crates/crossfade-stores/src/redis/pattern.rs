@@ -27,10 +27,15 @@ impl Pattern {
                 pieces.push(Piece::Text(rest[..open].to_owned()));
             }
             let Some(inside) = rest.get(open + 1..) else { break };
-            let Some(close) = inside.find('}') else { return Err(format!("the key pattern `{text}` has `{{` without `}}`")) };
+            let Some(close) = inside.find('}') else {
+                return Err(format!("the key pattern `{text}` has `{{` without `}}`"));
+            };
             let name = &inside[..close];
             let Some(at) = key.iter().position(|(k, _)| *k == name) else {
-                return Err(format!("the key pattern `{text}` names `{name}`, which is no key column: write {}", key.iter().map(|(k, _)| format!("{{{k}}}")).collect::<Vec<_>>().join(":")));
+                return Err(format!(
+                    "the key pattern `{text}` names `{name}`, which is no key column: write {}",
+                    key.iter().map(|(k, _)| format!("{{{k}}}")).collect::<Vec<_>>().join(":")
+                ));
             };
             if matches!(pieces.last(), Some(Piece::Column(_))) {
                 return Err(format!("the key pattern `{text}` has two columns with nothing between them: write a `:`"));
@@ -41,7 +46,9 @@ impl Pattern {
             pieces.push(Piece::Column(at));
             rest = &inside[close + 1..];
         }
-        if let Some((missing, _)) = key.iter().enumerate().find(|(n, _)| !pieces.contains(&Piece::Column(*n))).map(|(_, k)| k) {
+        if let Some((missing, _)) =
+            key.iter().enumerate().find(|(n, _)| !pieces.contains(&Piece::Column(*n))).map(|(_, k)| k)
+        {
             return Err(format!("the key pattern `{text}` lacks `{{{missing}}}`: rows could not be told apart"));
         }
         Ok(Pattern { pieces, types: key.iter().map(|(_, ty)| (*ty).clone()).collect() })
@@ -81,7 +88,8 @@ impl Pattern {
         if !rest.is_empty() {
             return None;
         }
-        let values: Option<Vec<Value>> = parts.iter().zip(&self.types).map(|(part, ty)| Value::from_text(ty, (*part)?)).collect();
+        let values: Option<Vec<Value>> =
+            parts.iter().zip(&self.types).map(|(part, ty)| Value::from_text(ty, (*part)?)).collect();
         // `007` is no number that crossfade writes: two names would be one key.
         Some(values.map(RowKey).filter(|key| key.0.iter().zip(&parts).all(|(v, part)| v.to_text().as_deref() == *part)))
     }

@@ -4,11 +4,7 @@ use std::collections::HashMap;
 
 use redis::{Cmd, Value as Answer, cmd};
 
-use super::{
-    errors,
-    pattern::Pattern,
-    values,
-};
+use super::{errors, pattern::Pattern, values};
 use crate::{ColumnType, ErrorKind, Fit, Row, RowKey, StoreError, TableSpec, Value, schema::Layout};
 
 /// `nil`, or kind, expiry (ms, -1 for never) and the fields or the string.
@@ -106,29 +102,52 @@ impl Shape {
         if spec.key.is_empty() {
             return Err(config("it has no key columns".to_owned()));
         }
-        let place = |name: &str, what: &str| spec.columns.iter().position(|c| c.name == name).ok_or_else(|| config(format!("the {what} `{name}` is not among its mapped columns")));
+        let place = |name: &str, what: &str| {
+            spec.columns
+                .iter()
+                .position(|c| c.name == name)
+                .ok_or_else(|| config(format!("the {what} `{name}` is not among its mapped columns")))
+        };
         for column in &spec.columns {
             if let Fit::Refused(why) = values::fit(&column.ty, None) {
-                return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{shown} does not keep {}: {why}", column.ty)).in_column(&column.name));
+                return Err(StoreError::new(
+                    ErrorKind::Unrepresentable,
+                    format!("{shown} does not keep {}: {why}", column.ty),
+                )
+                .in_column(&column.name));
             }
         }
-        let ttl = spec.options.ttl_column.as_deref().map(|n| place(n, "ttl column")).transpose()?.map(|i| (i, spec.columns[i].accept_loss));
+        let ttl = spec
+            .options
+            .ttl_column
+            .as_deref()
+            .map(|n| place(n, "ttl column"))
+            .transpose()?
+            .map(|i| (i, spec.columns[i].accept_loss));
         if let Some((i, _)) = ttl {
             if !matches!(spec.columns[i].ty, ColumnType::TimestampTz | ColumnType::Timestamp) {
-                return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{shown}: the ttl column must be a timestamp, not {}", spec.columns[i].ty)).in_column(&spec.columns[i].name));
+                return Err(StoreError::new(
+                    ErrorKind::Unrepresentable,
+                    format!("{shown}: the ttl column must be a timestamp, not {}", spec.columns[i].ty),
+                )
+                .in_column(&spec.columns[i].name));
             }
             if spec.key.contains(&i) {
                 return Err(config("the ttl column is part of the key".to_owned()));
             }
         }
         let version = spec.options.version_column.as_deref().map(|n| place(n, "version column")).transpose()?;
-        let key: Vec<(&str, &ColumnType)> = spec.key.iter().map(|i| (spec.columns[*i].name.as_str(), &spec.columns[*i].ty)).collect();
+        let key: Vec<(&str, &ColumnType)> =
+            spec.key.iter().map(|i| (spec.columns[*i].name.as_str(), &spec.columns[*i].ty)).collect();
         let pattern = match &spec.options.key_pattern {
             Some(pattern) => pattern.clone(),
-            None => format!("{}:{}", spec.name, key.iter().map(|(k, _)| format!("{{{k}}}")).collect::<Vec<_>>().join(":")),
+            None => {
+                format!("{}:{}", spec.name, key.iter().map(|(k, _)| format!("{{{k}}}")).collect::<Vec<_>>().join(":"))
+            }
         };
         let pattern = Pattern::parse(&pattern, &key).map_err(config)?;
-        let fields = (0..spec.columns.len()).filter(|i| !spec.key.contains(i) && ttl.is_none_or(|(t, _)| t != *i)).collect();
+        let fields =
+            (0..spec.columns.len()).filter(|i| !spec.key.contains(i) && ttl.is_none_or(|(t, _)| t != *i)).collect();
         Ok(Shape {
             pattern,
             names: spec.columns.iter().map(|c| c.name.clone()).collect(),
@@ -149,7 +168,14 @@ impl Shape {
     /// The name of a row's key.
     pub(super) fn name(&self, key: &RowKey) -> Result<String, StoreError> {
         self.pattern.name(key).ok_or_else(|| {
-            StoreError::new(ErrorKind::Unrepresentable, format!("{}: the key holds what the key pattern sets between two columns: choose another pattern", self.shown)).at_key(key)
+            StoreError::new(
+                ErrorKind::Unrepresentable,
+                format!(
+                    "{}: the key holds what the key pattern sets between two columns: choose another pattern",
+                    self.shown
+                ),
+            )
+            .at_key(key)
         })
     }
 
@@ -176,12 +202,21 @@ impl Shape {
         };
         let mut parts = parts.into_iter().map(bytes);
         let kind = parts.next().flatten().ok_or_else(broken)?;
-        let expiry = parts.next().flatten().and_then(|b| std::str::from_utf8(&b).ok()?.parse().ok()).ok_or_else(broken)?;
+        let expiry =
+            parts.next().flatten().and_then(|b| std::str::from_utf8(&b).ok()?.parse().ok()).ok_or_else(broken)?;
         let body = match (self.layout, kind.as_slice()) {
             (Layout::Hash, b"hash") => Body::Hash(parts.collect()),
             (Layout::Json, b"string") => Body::Text(parts.next().flatten().ok_or_else(broken)?),
             _ => {
-                return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{}: a key of its pattern is a {}, not what `layout` says", self.shown, String::from_utf8_lossy(&kind))).at_key(key));
+                return Err(StoreError::new(
+                    ErrorKind::Unrepresentable,
+                    format!(
+                        "{}: a key of its pattern is a {}, not what `layout` says",
+                        self.shown,
+                        String::from_utf8_lossy(&kind)
+                    ),
+                )
+                .at_key(key));
             }
         };
         Ok(Some(Stored { expiry, body }))
@@ -197,9 +232,15 @@ impl Shape {
             && stored.expiry >= 0
         {
             let micros = stored.expiry.saturating_mul(1_000);
-            out[i] = if self.types[i] == ColumnType::Timestamp { Value::Timestamp(micros) } else { Value::TimestampTz(micros) };
+            out[i] = if self.types[i] == ColumnType::Timestamp {
+                Value::Timestamp(micros)
+            } else {
+                Value::TimestampTz(micros)
+            };
         }
-        let wrong = |i: usize| self.unrepresentable(i, &format!("a stored field cannot be read as {}", self.types[i])).at_key(key);
+        let wrong = |i: usize| {
+            self.unrepresentable(i, &format!("a stored field cannot be read as {}", self.types[i])).at_key(key)
+        };
         match &stored.body {
             Body::Hash(fields) => {
                 for (i, field) in self.fields.iter().zip(fields) {
@@ -209,8 +250,13 @@ impl Shape {
                 }
             }
             Body::Text(text) => {
-                let members = values::members(text)
-                    .ok_or_else(|| StoreError::new(ErrorKind::Unrepresentable, format!("{}: a stored string is no json object", self.shown)).at_key(key))?;
+                let members = values::members(text).ok_or_else(|| {
+                    StoreError::new(
+                        ErrorKind::Unrepresentable,
+                        format!("{}: a stored string is no json object", self.shown),
+                    )
+                    .at_key(key)
+                })?;
                 for i in &self.fields {
                     if let Some(member) = members.get(&self.names[*i]) {
                         out[*i] = values::from_json(member.get(), &self.types[*i]).ok_or_else(|| wrong(*i))?;
@@ -236,10 +282,14 @@ impl Shape {
             Value::Null => Ok("-1".to_owned()),
             Value::Timestamp(n) | Value::TimestampTz(n) => {
                 if matches!(*n, i64::MAX | i64::MIN) || *n < 0 {
-                    return Err(self.unrepresentable(i, "an expiry is a moment since 1970, not infinity: use null for never"));
+                    return Err(
+                        self.unrepresentable(i, "an expiry is a moment since 1970, not infinity: use null for never")
+                    );
                 }
                 if n % 1_000 != 0 && !rounded {
-                    return Err(self.unrepresentable(i, "an expiry is of whole milliseconds in redis: accept it with `lossy`"));
+                    return Err(
+                        self.unrepresentable(i, "an expiry is of whole milliseconds in redis: accept it with `lossy`")
+                    );
                 }
                 Ok((n / 1_000 + i64::from(n % 1_000 != 0)).to_string())
             }
@@ -260,8 +310,13 @@ impl Shape {
         command.arg(row.map(|r| self.expiry(r)).transpose()?.unwrap_or_default());
         match (self.layout, seen.map(|s| &s.body)) {
             (Layout::Hash, Some(Body::Hash(there))) => {
-                let compared: Vec<(usize, &Option<Vec<u8>>)> =
-                    self.fields.iter().copied().zip(there).filter(|(i, _)| self.version.is_none_or(|v| v == *i)).collect();
+                let compared: Vec<(usize, &Option<Vec<u8>>)> = self
+                    .fields
+                    .iter()
+                    .copied()
+                    .zip(there)
+                    .filter(|(i, _)| self.version.is_none_or(|v| v == *i))
+                    .collect();
                 command.arg(compared.len());
                 for (i, field) in compared {
                     field_args(&mut command, &self.names[i], field.as_deref());
@@ -298,11 +353,15 @@ impl Shape {
                 for i in written {
                     let json = match &row.0[i] {
                         Value::Null => None,
-                        value => Some(values::to_json(value).ok_or_else(|| self.unrepresentable(i, "the value is no json"))?),
+                        value => Some(
+                            values::to_json(value).ok_or_else(|| self.unrepresentable(i, "the value is no json"))?,
+                        ),
                     };
                     put.push((self.names[i].as_str(), json));
                 }
-                command.arg(values::object(members, put).ok_or_else(|| StoreError::new(ErrorKind::Unrepresentable, format!("{}: the row is no json object", self.shown)))?);
+                command.arg(values::object(members, put).ok_or_else(|| {
+                    StoreError::new(ErrorKind::Unrepresentable, format!("{}: the row is no json object", self.shown))
+                })?);
             }
         }
         Ok(command)

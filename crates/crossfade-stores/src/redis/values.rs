@@ -9,7 +9,9 @@ use crate::{Column, ColumnType, Fit, Value, value::canonical_json};
 
 pub(super) fn fit(wanted: &ColumnType, _: Option<&Column>) -> Fit {
     match wanted {
-        ColumnType::Native { .. } => Fit::Refused("a type that only one engine knows: ignore the column, or convert it in the source"),
+        ColumnType::Native { .. } => {
+            Fit::Refused("a type that only one engine knows: ignore the column, or convert it in the source")
+        }
         ColumnType::Array(of) => match **of {
             ColumnType::Native { .. } | ColumnType::Array(_) => Fit::Refused("a list of a type that is not kept"),
             _ => Fit::Lossless,
@@ -71,7 +73,11 @@ pub(super) fn from_json(raw: &str, ty: &ColumnType) -> Option<Value> {
         // A number as a string is another value; NaN and the infinities have no other form.
         return match ty {
             ColumnType::Bool | ColumnType::Int { .. } | ColumnType::Uint64 => None,
-            ColumnType::Decimal { .. } | ColumnType::Float32 | ColumnType::Float64 if !matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") => None,
+            ColumnType::Decimal { .. } | ColumnType::Float32 | ColumnType::Float64
+                if !matches!(text.as_str(), "NaN" | "Infinity" | "-Infinity") =>
+            {
+                None
+            }
             ty => Value::from_text(ty, &text),
         };
     }
@@ -81,7 +87,8 @@ pub(super) fn from_json(raw: &str, ty: &ColumnType) -> Option<Value> {
         // What is not the shortest form of a float would change on its way.
         ColumnType::Float32 | ColumnType::Float64 => {
             let value = Value::from_text(ty, raw)?;
-            let (short, given) = (to_json(&value)?.parse::<crate::Decimal>().ok()?, raw.parse::<crate::Decimal>().ok()?);
+            let (short, given) =
+                (to_json(&value)?.parse::<crate::Decimal>().ok()?, raw.parse::<crate::Decimal>().ok()?);
             short.same_number(&given).then_some(value)
         }
         _ => None,
@@ -113,7 +120,11 @@ mod tests {
     #[test]
     fn numbers_keep_their_digits_in_json() {
         let decimal: Value = Value::Decimal("12345678901234567890123456789.10".parse().unwrap());
-        let text = object(HashMap::new(), vec![("d", to_json(&decimal)), ("j", to_json(&Value::Json("{\"a\": 1.0}".to_owned()))), ("n", None)]).unwrap();
+        let text = object(
+            HashMap::new(),
+            vec![("d", to_json(&decimal)), ("j", to_json(&Value::Json("{\"a\": 1.0}".to_owned()))), ("n", None)],
+        )
+        .unwrap();
         assert_eq!(text, "{\"d\":12345678901234567890123456789.10,\"j\":{\"a\": 1.0}}");
         let members = members(text.as_bytes()).unwrap();
         assert_eq!(from_json(members["d"].get(), &ColumnType::DECIMAL), Some(decimal));
@@ -122,7 +133,13 @@ mod tests {
 
     #[test]
     fn what_is_near_is_not_taken() {
-        for (raw, ty) in [("\"1\"", ColumnType::INT64), ("1.5", ColumnType::INT64), ("1", ColumnType::TEXT), ("0.10000000000000000001", ColumnType::Float64), ("1", ColumnType::Bool)] {
+        for (raw, ty) in [
+            ("\"1\"", ColumnType::INT64),
+            ("1.5", ColumnType::INT64),
+            ("1", ColumnType::TEXT),
+            ("0.10000000000000000001", ColumnType::Float64),
+            ("1", ColumnType::Bool),
+        ] {
             assert_eq!(from_json(raw, &ty), None, "{raw} {ty}");
         }
         assert_eq!(from_json("\"NaN\"", &ColumnType::Float64), Some(Value::Float64(f64::NAN)));

@@ -40,9 +40,9 @@ impl Sqlite {
     pub fn open(url: &StoreUrl) -> Result<Self, StoreError> {
         let busy = match url.parameter("busy_timeout_ms") {
             None => 10_000,
-            Some(text) => {
-                text.parse().map_err(|_| StoreError::new(ErrorKind::Config, format!("`busy_timeout_ms` in the url of {url} must be a number")))?
-            }
+            Some(text) => text.parse().map_err(|_| {
+                StoreError::new(ErrorKind::Config, format!("`busy_timeout_ms` in the url of {url} must be a number"))
+            })?,
         };
         Ok(Sqlite {
             inner: Arc::new(Inner {
@@ -60,7 +60,10 @@ impl Sqlite {
     }
 
     /// Runs `work` with a connection that only reads.
-    pub(super) async fn reading<T: Send + 'static>(&self, work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    pub(super) async fn reading<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let inner = self.inner.clone();
         blocking(move || {
             let idle = inner.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
@@ -76,7 +79,10 @@ impl Sqlite {
     }
 
     /// Runs `work` with the connection that writes; one at a time.
-    pub(super) async fn writing<T: Send + 'static>(&self, work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    pub(super) async fn writing<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let inner = self.inner.clone();
         blocking(move || {
             let mut writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +96,9 @@ impl Sqlite {
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(e) => Err(StoreError::new(ErrorKind::Protocol, "the work on the file was ended").caused_by(e)),
@@ -100,10 +108,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError
 impl Inner {
     fn connect(&self) -> Result<Connection, StoreError> {
         if !self.path.exists() {
-            return Err(StoreError::new(ErrorKind::Unreachable, format!("there is no file at {}: make it, with its tables, first", self.shown)));
+            return Err(StoreError::new(
+                ErrorKind::Unreachable,
+                format!("there is no file at {}: make it, with its tables, first", self.shown),
+            ));
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags).map_err(|e| errors::of(format!("cannot open {}", self.shown), e))?;
+        let connection = Connection::open_with_flags(&self.path, flags)
+            .map_err(|e| errors::of(format!("cannot open {}", self.shown), e))?;
         connection.busy_timeout(self.busy).map_err(|e| errors::of(format!("cannot open {}", self.shown), e))?;
         connection.set_prepared_statement_cache_capacity(32);
         Ok(connection)

@@ -7,7 +7,10 @@ use crate::{ErrorKind, StoreError};
 pub(super) fn kind(e: &Error) -> ErrorKind {
     let Error::SqliteFailure(failure, message) = e else {
         return match e {
-            Error::Utf8Error(_) | Error::FromSqlConversionFailure(..) | Error::InvalidColumnType(..) | Error::IntegralValueOutOfRange(..) => ErrorKind::Unrepresentable,
+            Error::Utf8Error(_)
+            | Error::FromSqlConversionFailure(..)
+            | Error::InvalidColumnType(..)
+            | Error::IntegralValueOutOfRange(..) => ErrorKind::Unrepresentable,
             _ => ErrorKind::Protocol,
         };
     };
@@ -16,7 +19,9 @@ pub(super) fn kind(e: &Error) -> ErrorKind {
         ErrorCode::DiskFull => ErrorKind::Full,
         ErrorCode::ConstraintViolation | ErrorCode::TypeMismatch => ErrorKind::Refused,
         ErrorCode::TooBig => ErrorKind::TooLarge,
-        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => ErrorKind::Denied,
+        ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied => {
+            ErrorKind::Denied
+        }
         ErrorCode::CannotOpen => ErrorKind::Unreachable,
         ErrorCode::NotADatabase => ErrorKind::Config,
         ErrorCode::SchemaChanged => ErrorKind::SchemaChanged,

@@ -21,8 +21,8 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, OpenWrites, Page, Position, Range, Row, RowKey, Store, StoreError, StoreKind,
-    Table, TableName, TableSchema, TableSpec,
+    Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, OpenWrites, Page, Position, Range, Row,
+    RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec,
 };
 pub use connect::Sqlite;
 use schema::Shape;
@@ -52,7 +52,11 @@ impl Store for Sqlite {
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.reading(|c| c.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(())).map_err(|e| errors::of("cannot read the file", e))).await
+        self.reading(|c| {
+            c.query_row("SELECT count(*) FROM sqlite_master", [], |_| Ok(()))
+                .map_err(|e| errors::of("cannot read the file", e))
+        })
+        .await
     }
 
     async fn tables(&self) -> Result<Vec<TableName>, StoreError> {
@@ -76,7 +80,10 @@ impl Store for Sqlite {
 
     async fn table(&self, spec: &TableSpec) -> Result<Arc<dyn Table>, StoreError> {
         if spec.options.ttl_column.is_some() || spec.options.key_pattern.is_some() {
-            return Err(StoreError::new(ErrorKind::Config, format!("table {}: `ttl` and `key` patterns are for key-value stores, not for sqlite", spec.name)));
+            return Err(StoreError::new(
+                ErrorKind::Config,
+                format!("table {}: `ttl` and `key` patterns are for key-value stores, not for sqlite", spec.name),
+            ));
         }
         let (own, shown) = (spec.clone(), self.shown().to_owned());
         let shape = self.reading(move |c| Shape::new(&schema::describe(c, &own.name, &shown)?, &own, &shown)).await?;

@@ -9,8 +9,11 @@ impl Shape {
     pub(super) fn value(&self, sql: &SqlRow<'_>, at: usize, column: usize) -> Result<Value, StoreError> {
         let stored = sql.get_ref(at).map_err(|e| errors::of(format!("cannot read {}", self.shown), e))?;
         values::decode(&self.types[column], stored).ok_or_else(|| {
-            StoreError::new(ErrorKind::Unrepresentable, format!("{}: a stored {} cannot be read as {}", self.shown, stored.data_type(), self.types[column]))
-                .in_column(self.names[column].trim_matches('"'))
+            StoreError::new(
+                ErrorKind::Unrepresentable,
+                format!("{}: a stored {} cannot be read as {}", self.shown, stored.data_type(), self.types[column]),
+            )
+            .in_column(self.names[column].trim_matches('"'))
         })
     }
 
@@ -20,7 +23,8 @@ impl Shape {
             match self.value(sql, i, i) {
                 Ok(value) => out.push(value),
                 Err(e) => {
-                    let key: Result<Vec<Value>, StoreError> = self.key.iter().map(|k| self.value(sql, *k, *k)).collect();
+                    let key: Result<Vec<Value>, StoreError> =
+                        self.key.iter().map(|k| self.value(sql, *k, *k)).collect();
                     return Err(match key {
                         Ok(key) => e.at_key(&RowKey(key)),
                         Err(_) => e,
@@ -33,7 +37,11 @@ impl Shape {
 
     pub(super) fn bind<'a>(&self, column: usize, value: &'a Value) -> Result<ToSqlOutput<'a>, StoreError> {
         values::encode(value, self.affinities[column]).ok_or_else(|| {
-            StoreError::new(ErrorKind::Unrepresentable, format!("{}: sqlite does not keep this value (NaN and -0 are such)", self.shown)).in_column(self.names[column].trim_matches('"'))
+            StoreError::new(
+                ErrorKind::Unrepresentable,
+                format!("{}: sqlite does not keep this value (NaN and -0 are such)", self.shown),
+            )
+            .in_column(self.names[column].trim_matches('"'))
         })
     }
 
@@ -58,16 +66,27 @@ pub(super) fn by_key(c: &Connection, shape: &Shape, keys: &[RowKey]) -> Result<V
     Ok(out)
 }
 
-pub(super) fn page(c: &Connection, shape: &Shape, range: &Range, position: &Position, limit: usize) -> Result<Page, StoreError> {
+pub(super) fn page(
+    c: &Connection,
+    shape: &Shape,
+    range: &Range,
+    position: &Position,
+    limit: usize,
+) -> Result<Page, StoreError> {
     let fail = |e| errors::of(format!("cannot scan {}", shape.shown), e);
     let limit = limit.max(1);
     let Range::Keys { from, to } = range else {
-        return Err(StoreError::new(ErrorKind::Unsupported, format!("{} is scanned by keys, not by segments", shape.shown)));
+        return Err(StoreError::new(
+            ErrorKind::Unsupported,
+            format!("{} is scanned by keys, not by segments", shape.shown),
+        ));
     };
     let lower = match position {
         Position::After(key) => Some((key, ">")),
         Position::Start => from.as_ref().map(|key| (key, ">=")),
-        Position::Cursor(_) => return Err(StoreError::new(ErrorKind::Unsupported, format!("{} knows no cursors", shape.shown))),
+        Position::Cursor(_) => {
+            return Err(StoreError::new(ErrorKind::Unsupported, format!("{} knows no cursors", shape.shown)));
+        }
     };
     let mut conditions = Vec::new();
     let mut parameters = Vec::new();
@@ -104,7 +123,8 @@ pub(super) fn cut(c: &Connection, shape: &Shape, rows: u64) -> Result<Vec<Range>
     let mut ranges = Vec::new();
     let mut from = None;
     while let Some(sql) = found.next().map_err(fail)? {
-        let key: Result<Vec<Value>, StoreError> = shape.key.iter().enumerate().map(|(n, i)| shape.value(sql, n, *i)).collect();
+        let key: Result<Vec<Value>, StoreError> =
+            shape.key.iter().enumerate().map(|(n, i)| shape.value(sql, n, *i)).collect();
         let to = Some(RowKey(key?));
         ranges.push(Range::Keys { from, to: to.clone() });
         from = to;

@@ -24,13 +24,23 @@ pub(super) fn describe(c: &Connection, table: &TableName, shown: &str) -> Result
     let mut statement = c.prepare("SELECT name, type, \"notnull\", dflt_value IS NOT NULL, pk, hidden FROM pragma_table_xinfo(?1) WHERE hidden <> 1 ORDER BY cid").map_err(fail)?;
     let rows = statement
         .query_map([table.as_str()], |r| {
-            Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?, r.get::<_, bool>(2)?, r.get::<_, bool>(3)?, r.get::<_, i64>(4)?, r.get::<_, i64>(5)?))
+            Ok((
+                r.get::<_, String>(0)?,
+                r.get::<_, String>(1)?,
+                r.get::<_, bool>(2)?,
+                r.get::<_, bool>(3)?,
+                r.get::<_, i64>(4)?,
+                r.get::<_, i64>(5)?,
+            ))
         })
         .map_err(fail)?
         .collect::<Result<Vec<_>, _>>()
         .map_err(fail)?;
     if rows.is_empty() {
-        return Err(StoreError::new(ErrorKind::NoSuchTable, format!("there is no table {table} in {shown}: check its name")));
+        return Err(StoreError::new(
+            ErrorKind::NoSuchTable,
+            format!("there is no table {table} in {shown}: check its name"),
+        ));
     }
     let mut columns = Vec::new();
     let mut key = Vec::new();
@@ -48,7 +58,10 @@ pub(super) fn describe(c: &Connection, table: &TableName, shown: &str) -> Result
         });
     }
     if key.is_empty() {
-        return Err(StoreError::new(ErrorKind::NoSuchTable, format!("table {table} in {shown} has no primary key: rows need one to be found again, add it")));
+        return Err(StoreError::new(
+            ErrorKind::NoSuchTable,
+            format!("table {table} in {shown} has no primary key: rows need one to be found again, add it"),
+        ));
     }
     key.sort_unstable();
     let collated: Option<String> = c
@@ -60,14 +73,17 @@ pub(super) fn describe(c: &Connection, table: &TableName, shown: &str) -> Result
         .optional()
         .map_err(fail)?;
     let affinities = columns.iter().map(|c| values::affinity(&c.native)).collect();
-    let schema = TableSchema { name: table.clone(), columns, key: key.into_iter().map(|(_, i)| i).collect(), open: false };
+    let schema =
+        TableSchema { name: table.clone(), columns, key: key.into_iter().map(|(_, i)| i).collect(), open: false };
     Ok(Described { schema, affinities, binary_key: collated.is_none() })
 }
 
 pub(super) fn warnings(c: &Connection, table: &TableName) -> Result<Vec<String>, StoreError> {
     let fail = |e| errors::of(format!("cannot look at table {table}"), e);
     let mut out = Vec::new();
-    let mut triggers = c.prepare("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?1 ORDER BY 1").map_err(fail)?;
+    let mut triggers = c
+        .prepare("SELECT name FROM sqlite_master WHERE type = 'trigger' AND tbl_name = ?1 ORDER BY 1")
+        .map_err(fail)?;
     for name in triggers.query_map([table.as_str()], |r| r.get::<_, String>(0)).map_err(fail)? {
         out.push(format!("table {table}: trigger `{}` writes by itself, unseen by the flags", name.map_err(fail)?));
     }
@@ -80,7 +96,9 @@ pub(super) fn warnings(c: &Connection, table: &TableName) -> Result<Vec<String>,
         .optional()
         .map_err(fail)?;
     if let Some(name) = ids {
-        out.push(format!("table {table}: column `{name}` takes its ids from the file: decide who makes ids after the cut-over"));
+        out.push(format!(
+            "table {table}: column `{name}` takes its ids from the file: decide who makes ids after the cut-over"
+        ));
     }
     Ok(out)
 }
@@ -111,18 +129,28 @@ impl Shape {
         let mut affinities = Vec::new();
         for (n, wanted) in spec.columns.iter().enumerate() {
             let Some(at) = described.schema.columns.iter().position(|c| c.name == wanted.name) else {
-                return Err(StoreError::new(ErrorKind::SchemaChanged, format!("{shown} has no column `{}`: add it, map it or ignore it", wanted.name)));
+                return Err(StoreError::new(
+                    ErrorKind::SchemaChanged,
+                    format!("{shown} has no column `{}`: add it, map it or ignore it", wanted.name),
+                ));
             };
             let found = &described.schema.columns[at];
             if found.generated && !spec.key.contains(&n) {
-                return Err(StoreError::new(ErrorKind::Unrepresentable, format!("{shown} computes it by itself: ignore it")).in_column(&wanted.name));
+                return Err(StoreError::new(
+                    ErrorKind::Unrepresentable,
+                    format!("{shown} computes it by itself: ignore it"),
+                )
+                .in_column(&wanted.name));
             }
             let why = match values::fit(&wanted.ty, Some(found)) {
                 Fit::Lossless => None,
                 // A file opened as what it is needs no consent: nothing is converted.
                 Fit::Lossy(_) if wanted.accept_loss || wanted.ty == found.ty => None,
                 Fit::Refused(_) if wanted.ty == found.ty => None,
-                Fit::Lossy(why) => Some(format!("{shown} keeps {} as {} with a loss ({why}): accept it with `lossy`", wanted.ty, found.native)),
+                Fit::Lossy(why) => Some(format!(
+                    "{shown} keeps {} as {} with a loss ({why}): accept it with `lossy`",
+                    wanted.ty, found.native
+                )),
                 Fit::Refused(why) => Some(format!("{shown} does not keep {} as {}: {why}", wanted.ty, found.native)),
             };
             if let Some(why) = why {
@@ -130,43 +158,78 @@ impl Shape {
             }
             affinities.push(described.affinities[at]);
         }
-        let own_key: Vec<&str> = described.schema.key.iter().map(|i| described.schema.columns[*i].name.as_str()).collect();
-        let spec_key: Vec<&str> = spec.key.iter().filter_map(|i| spec.columns.get(*i)).map(|c| c.name.as_str()).collect();
+        let own_key: Vec<&str> =
+            described.schema.key.iter().map(|i| described.schema.columns[*i].name.as_str()).collect();
+        let spec_key: Vec<&str> =
+            spec.key.iter().filter_map(|i| spec.columns.get(*i)).map(|c| c.name.as_str()).collect();
         if own_key != spec_key {
             return Err(StoreError::new(
                 ErrorKind::Config,
-                format!("{shown} has the primary key ({}), not ({}): rows must have the same key on both sides", own_key.join(", "), spec_key.join(", ")),
+                format!(
+                    "{shown} has the primary key ({}), not ({}): rows must have the same key on both sides",
+                    own_key.join(", "),
+                    spec_key.join(", ")
+                ),
             ));
         }
         let compared: Vec<usize> = match &spec.options.version_column {
             None => (0..spec.columns.len()).collect(),
             Some(name) => {
-                let version = spec
-                    .columns
-                    .iter()
-                    .position(|c| c.name == *name)
-                    .ok_or_else(|| StoreError::new(ErrorKind::Config, format!("{shown}: the version column `{name}` is not among its mapped columns")))?;
+                let version = spec.columns.iter().position(|c| c.name == *name).ok_or_else(|| {
+                    StoreError::new(
+                        ErrorKind::Config,
+                        format!("{shown}: the version column `{name}` is not among its mapped columns"),
+                    )
+                })?;
                 spec.key.iter().copied().chain([version]).collect()
             }
         };
         let ordered = described.binary_key
-            && spec.key.iter().all(|i| matches!(spec.columns[*i].ty, ColumnType::Int { .. } | ColumnType::Text { .. } | ColumnType::Bytes | ColumnType::Uuid | ColumnType::Bool));
+            && spec.key.iter().all(|i| {
+                matches!(
+                    spec.columns[*i].ty,
+                    ColumnType::Int { .. }
+                        | ColumnType::Text { .. }
+                        | ColumnType::Bytes
+                        | ColumnType::Uuid
+                        | ColumnType::Bool
+                )
+            });
         let table = quote(spec.name.as_str());
         let names: Vec<String> = spec.columns.iter().map(|c| quote(&c.name)).collect();
         let list = names.join(", ");
         let key_list = spec.key.iter().map(|i| names[*i].as_str()).collect::<Vec<_>>().join(", ");
         let slots = (1..=names.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-        let sets = names.iter().enumerate().map(|(n, name)| format!("{name} = ?{}", n + 1)).collect::<Vec<_>>().join(", ");
+        let sets =
+            names.iter().enumerate().map(|(n, name)| format!("{name} = ?{}", n + 1)).collect::<Vec<_>>().join(", ");
         let condition = |first: usize| {
-            let key: Vec<String> = spec.key.iter().filter_map(|i| compared.iter().position(|c| c == i).map(|at| format!("{} = ?{}", names[*i], first + at))).collect();
+            let key: Vec<String> = spec
+                .key
+                .iter()
+                .filter_map(|i| {
+                    compared.iter().position(|c| c == i).map(|at| format!("{} = ?{}", names[*i], first + at))
+                })
+                .collect();
             let all: Vec<String> = compared
                 .iter()
                 .enumerate()
-                .map(|(n, i)| format!("{name} IS ?{at} COLLATE BINARY AND typeof({name}) = typeof(?{at})", name = names[*i], at = first + n))
+                .map(|(n, i)| {
+                    format!(
+                        "{name} IS ?{at} COLLATE BINARY AND typeof({name}) = typeof(?{at})",
+                        name = names[*i],
+                        at = first + n
+                    )
+                })
                 .collect();
             format!("{} AND {}", key.join(" AND "), all.join(" AND "))
         };
-        let key_condition = spec.key.iter().enumerate().map(|(n, i)| format!("{} = ?{}", names[*i], n + 1)).collect::<Vec<_>>().join(" AND ");
+        let key_condition = spec
+            .key
+            .iter()
+            .enumerate()
+            .map(|(n, i)| format!("{} = ?{}", names[*i], n + 1))
+            .collect::<Vec<_>>()
+            .join(" AND ");
         Ok(Shape {
             insert: format!("INSERT INTO {table} ({list}) VALUES ({slots}) ON CONFLICT ({key_list}) DO NOTHING"),
             load: format!("INSERT INTO {table} ({list}) VALUES ({slots})"),

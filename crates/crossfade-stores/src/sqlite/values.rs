@@ -64,18 +64,35 @@ pub(super) fn fit(wanted: &ColumnType, found: Option<&Column>) -> Fit {
         |c| affinity(&c.native),
     );
     match (wanted, of) {
-        (ColumnType::Native { .. }, _) => Fit::Refused("a type that only one engine knows: ignore the column, or convert it in the source"),
-        (ColumnType::Array(of), _) if matches!(**of, ColumnType::Native { .. }) => Fit::Refused("a list of a type that only one engine knows"),
+        (ColumnType::Native { .. }, _) => {
+            Fit::Refused("a type that only one engine knows: ignore the column, or convert it in the source")
+        }
+        (ColumnType::Array(of), _) if matches!(**of, ColumnType::Native { .. }) => {
+            Fit::Refused("a list of a type that only one engine knows")
+        }
         (ColumnType::Bool | ColumnType::Int { .. }, A::Integer | A::Numeric | A::Blob) => Fit::Lossless,
-        (ColumnType::Bool | ColumnType::Int { .. }, A::Text | A::Real) => Fit::Refused("the column turns integers into something else: declare it INTEGER"),
-        (ColumnType::Float32 | ColumnType::Float64, A::Real | A::Blob) => Fit::Lossy("NaN and -0 are refused, row by row"),
-        (ColumnType::Float32 | ColumnType::Float64, _) => Fit::Refused("the column turns reals into something else: declare it REAL"),
-        (ColumnType::Decimal { .. }, A::Real | A::Numeric | A::Integer) => Fit::Refused("sqlite turns decimals into floats there: declare the column TEXT, or map it with `lossy = \"float\"` to a REAL one"),
-        (ColumnType::Date | ColumnType::Time | ColumnType::Timestamp | ColumnType::TimestampTz | ColumnType::Uuid, A::Numeric) => Fit::Lossless,
+        (ColumnType::Bool | ColumnType::Int { .. }, A::Text | A::Real) => {
+            Fit::Refused("the column turns integers into something else: declare it INTEGER")
+        }
+        (ColumnType::Float32 | ColumnType::Float64, A::Real | A::Blob) => {
+            Fit::Lossy("NaN and -0 are refused, row by row")
+        }
+        (ColumnType::Float32 | ColumnType::Float64, _) => {
+            Fit::Refused("the column turns reals into something else: declare it REAL")
+        }
+        (ColumnType::Decimal { .. }, A::Real | A::Numeric | A::Integer) => Fit::Refused(
+            "sqlite turns decimals into floats there: declare the column TEXT, or map it with `lossy = \"float\"` to a REAL one",
+        ),
+        (
+            ColumnType::Date | ColumnType::Time | ColumnType::Timestamp | ColumnType::TimestampTz | ColumnType::Uuid,
+            A::Numeric,
+        ) => Fit::Lossless,
         (ColumnType::Bytes, A::Blob | A::Numeric | A::Text) => Fit::Lossless,
         (ColumnType::Bytes, _) => Fit::Refused("declare the column BLOB"),
         (_, A::Text | A::Blob) => Fit::Lossless,
-        (_, A::Integer | A::Real | A::Numeric) => Fit::Refused("sqlite turns texts that look like numbers into numbers there: declare the column TEXT"),
+        (_, A::Integer | A::Real | A::Numeric) => {
+            Fit::Refused("sqlite turns texts that look like numbers into numbers there: declare the column TEXT")
+        }
     }
 }
 
@@ -109,13 +126,17 @@ pub(super) fn decode(ty: &ColumnType, stored: ValueRef<'_>) -> Option<Value> {
     Some(match (stored, ty) {
         (ValueRef::Null, _) => Value::Null,
         (ValueRef::Integer(n @ (0 | 1)), ColumnType::Bool) => Value::Bool(n == 1),
-        (ValueRef::Integer(n), ColumnType::Int { .. } | ColumnType::Uint64 | ColumnType::Decimal { .. }) => return Value::Int(n).convert(ty),
+        (ValueRef::Integer(n), ColumnType::Int { .. } | ColumnType::Uint64 | ColumnType::Decimal { .. }) => {
+            return Value::Int(n).convert(ty);
+        }
         (ValueRef::Real(f), ColumnType::Float64) => Value::Float64(f),
         // An integral real in a column of numeric affinity is kept as an integer.
         #[expect(clippy::cast_precision_loss, reason = "checked below")]
         (ValueRef::Integer(n), ColumnType::Float64) if (n as f64) as i128 == i128::from(n) => Value::Float64(n as f64),
         #[expect(clippy::cast_possible_truncation, reason = "only a float32 comes back as one")]
-        (ValueRef::Real(f), ColumnType::Float32) if f64::from(f as f32).to_bits() == f.to_bits() => Value::Float32(f as f32),
+        (ValueRef::Real(f), ColumnType::Float32) if f64::from(f as f32).to_bits() == f.to_bits() => {
+            Value::Float32(f as f32)
+        }
         (ValueRef::Blob(b), ColumnType::Bytes) => Value::Bytes(b.to_vec()),
         (ValueRef::Blob(b), ColumnType::Uuid) => Value::Uuid(b.try_into().ok()?),
         (ValueRef::Text(_), ColumnType::Bytes | ColumnType::Native { .. }) => return None,

@@ -25,7 +25,10 @@ pub(super) fn changes(c: &mut Connection, shape: &Shape, changes: &[Change]) -> 
         Ok(()) => Ok(out),
         Err(e) if errors::kind(&e) == ErrorKind::Lost => {
             let text = errors::of(format!("cannot commit to {}", shape.shown), e).to_string();
-            Ok(changes.iter().map(|_| ChangeOutcome::Ambiguous(StoreError::new(ErrorKind::Lost, text.clone()))).collect())
+            Ok(changes
+                .iter()
+                .map(|_| ChangeOutcome::Ambiguous(StoreError::new(ErrorKind::Lost, text.clone())))
+                .collect())
         }
         Err(e) => Err(fail(e)),
     }

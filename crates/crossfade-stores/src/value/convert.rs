@@ -15,8 +15,14 @@ pub fn fit_between(wanted: &ColumnType, found: &Column) -> Fit {
         (T::Int { .. } | T::Uint64, T::Decimal { precision: Some((p, 0)) }) if *p >= 20 => Fit::Lossless,
         (T::Uint64, T::Int { .. }) => Fit::Refused("a signed column does not hold values above 2^63"),
         (T::Decimal { .. }, T::Decimal { precision: None }) => Fit::Lossless,
-        (T::Decimal { precision: Some((p, s)) }, T::Decimal { precision: Some((q, t)) }) if *t >= *s && i64::from(*q) - i64::from(*t) >= i64::from(*p) - i64::from(*s) => Fit::Lossless,
-        (T::Decimal { .. }, T::Decimal { .. }) => Fit::Lossy("digits beyond the column's precision are rounded or refused"),
+        (T::Decimal { precision: Some((p, s)) }, T::Decimal { precision: Some((q, t)) })
+            if *t >= *s && i64::from(*q) - i64::from(*t) >= i64::from(*p) - i64::from(*s) =>
+        {
+            Fit::Lossless
+        }
+        (T::Decimal { .. }, T::Decimal { .. }) => {
+            Fit::Lossy("digits beyond the column's precision are rounded or refused")
+        }
         (T::Decimal { .. }, T::Float32 | T::Float64) => Fit::Lossy("decimal digits become a binary float"),
         (T::Float32, T::Float64) => Fit::Lossless,
         (T::Float64, T::Float32) => Fit::Lossy("half of the precision goes"),
@@ -35,7 +41,19 @@ pub fn fit_between(wanted: &ColumnType, found: &Column) -> Fit {
         // The text form gives every value back.
         (T::Json | T::Enum { .. } | T::Uuid, T::Text { max: None }) => Fit::Lossless,
         (T::Uuid, T::Text { max: Some(n) }) if *n >= 36 => Fit::Lossless,
-        (T::Bool | T::Int { .. } | T::Uint64 | T::Decimal { .. } | T::Date | T::Time | T::Timestamp | T::TimestampTz | T::Array(_) | T::Bytes, T::Text { max: None }) => Fit::Lossless,
+        (
+            T::Bool
+            | T::Int { .. }
+            | T::Uint64
+            | T::Decimal { .. }
+            | T::Date
+            | T::Time
+            | T::Timestamp
+            | T::TimestampTz
+            | T::Array(_)
+            | T::Bytes,
+            T::Text { max: None },
+        ) => Fit::Lossless,
         _ => Fit::Refused("the column holds another kind of value"),
     }
 }
@@ -85,7 +103,9 @@ impl Value {
             | (v @ Value::Json(_), T::Json)
             | (v @ Value::Enum(_), T::Enum { .. })
             | (v @ Value::Native(_), T::Native { .. }) => v,
-            (Value::Array(items), T::Array(of)) => Value::Array(items.into_iter().map(|v| v.convert(of)).collect::<Option<_>>()?),
+            (Value::Array(items), T::Array(of)) => {
+                Value::Array(items.into_iter().map(|v| v.convert(of)).collect::<Option<_>>()?)
+            }
             (v, T::Text { .. }) => Value::Text(v.to_text()?),
             (Value::Text(t), to) => Value::from_text(to, &t)?,
             _ => return None,

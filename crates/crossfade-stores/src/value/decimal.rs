@@ -179,10 +179,19 @@ mod tests {
     #[test]
     fn digits_are_kept_and_compared_by_size() {
         let d = |t: &str| t.parse::<Decimal>().unwrap();
-        for (from, to) in [("007.10", "7.10"), ("-0.00", "0.00"), (".5", "0.5"), ("1e3", "1000"), ("12e-3", "0.012"), ("+4", "4"), ("1.5E1", "15")] {
+        for (from, to) in [
+            ("007.10", "7.10"),
+            ("-0.00", "0.00"),
+            (".5", "0.5"),
+            ("1e3", "1000"),
+            ("12e-3", "0.012"),
+            ("+4", "4"),
+            ("1.5E1", "15"),
+        ] {
             assert_eq!(d(from).as_text(), to, "{from}");
         }
-        let ascending = ["-Infinity", "-10", "-9.99", "-9.9", "0", "0.000001", "1", "1.01", "1.1", "9", "10", "Infinity", "NaN"];
+        let ascending =
+            ["-Infinity", "-10", "-9.99", "-9.9", "0", "0.000001", "1", "1.01", "1.1", "9", "10", "Infinity", "NaN"];
         for pair in ascending.windows(2) {
             assert_eq!(d(pair[0]).order(&d(pair[1])), Ordering::Less, "{pair:?}");
         }

@@ -233,7 +233,10 @@ mod tests {
         for (a, b) in same {
             assert_eq!(canonical_json(a).unwrap(), canonical_json(b).unwrap(), "{a}");
         }
-        assert_ne!(canonical_json("12345678901234567890.1").unwrap(), canonical_json("12345678901234567890.2").unwrap());
+        assert_ne!(
+            canonical_json("12345678901234567890.1").unwrap(),
+            canonical_json("12345678901234567890.2").unwrap()
+        );
         for wrong in ["", "{", "[1,]", "\"", "tru", "1 2", r#""\ud800""#, "{\"a\"}"] {
             assert!(canonical_json(wrong).is_err(), "{wrong}");
         }

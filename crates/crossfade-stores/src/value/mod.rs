@@ -92,7 +92,9 @@ impl Value {
                     || closeness == Closeness::ByValue
                         && matches!((canonical_json(a), canonical_json(b)), (Ok(a), Ok(b)) if a == b)
             }
-            (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b, closeness)),
+            (Value::Array(a), Value::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.same(b, closeness))
+            }
             _ => false,
         }
     }

@@ -1,6 +1,9 @@
 //! The one order of keys: numbers by size, text and bytes by their bytes, time by time.
 
-use std::{cmp::Ordering, hash::{Hash, Hasher}};
+use std::{
+    cmp::Ordering,
+    hash::{Hash, Hasher},
+};
 
 use super::{RowKey, Value};
 
@@ -52,9 +55,12 @@ impl Value {
             (Value::Bytes(a), Value::Bytes(b)) | (Value::Native(a), Value::Native(b)) => a.cmp(b),
             (Value::Uuid(a), Value::Uuid(b)) => a.cmp(b),
             (Value::Date(a), Value::Date(b)) => a.cmp(b),
-            (Value::Array(a), Value::Array(b)) => {
-                a.iter().zip(b).map(|(a, b)| a.key_order(b)).find(|o| o.is_ne()).unwrap_or_else(|| a.len().cmp(&b.len()))
-            }
+            (Value::Array(a), Value::Array(b)) => a
+                .iter()
+                .zip(b)
+                .map(|(a, b)| a.key_order(b))
+                .find(|o| o.is_ne())
+                .unwrap_or_else(|| a.len().cmp(&b.len())),
             _ => rank(self).cmp(&rank(other)),
         }
     }

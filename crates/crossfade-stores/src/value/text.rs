@@ -34,7 +34,11 @@ pub(crate) fn days(year: i64, month: u32, day: u32) -> Option<i64> {
 
 fn date_text(days: i64) -> String {
     let (year, month, day) = civil(days);
-    if (0..=9_999).contains(&year) { format!("{year:04}-{month:02}-{day:02}") } else { format!("{year:+07}-{month:02}-{day:02}") }
+    if (0..=9_999).contains(&year) {
+        format!("{year:04}-{month:02}-{day:02}")
+    } else {
+        format!("{year:+07}-{month:02}-{day:02}")
+    }
 }
 
 fn time_text(micros: i64) -> String {
@@ -69,7 +73,12 @@ fn time_from(text: &str) -> Option<i64> {
     let mut parts = clock.split(':');
     let (h, m, s) = (parts.next()?, parts.next()?, parts.next().unwrap_or("0"));
     let (h, m, s): (i64, i64, i64) = (h.parse().ok()?, m.parse().ok()?, s.parse().ok()?);
-    if parts.next().is_some() || fraction.len() > 6 || !(0..=24).contains(&h) || !(0..60).contains(&m) || !(0..60).contains(&s) {
+    if parts.next().is_some()
+        || fraction.len() > 6
+        || !(0..=24).contains(&h)
+        || !(0..60).contains(&m)
+        || !(0..60).contains(&s)
+    {
         return None;
     }
     let micros: i64 = if fraction.is_empty() { 0 } else { format!("{fraction:0<6}").parse().ok()? };
@@ -159,7 +168,11 @@ impl Value {
             ColumnType::Time => Value::Time(time_from(text)?),
             ColumnType::Timestamp => Value::Timestamp(moment_from(text)?),
             ColumnType::TimestampTz => {
-                let text = text.strip_suffix('Z').or_else(|| text.strip_suffix("+00")).or_else(|| text.strip_suffix("+00:00")).unwrap_or(text);
+                let text = text
+                    .strip_suffix('Z')
+                    .or_else(|| text.strip_suffix("+00"))
+                    .or_else(|| text.strip_suffix("+00:00"))
+                    .unwrap_or(text);
                 Value::TimestampTz(moment_from(text)?)
             }
             ColumnType::Array(of) => {
@@ -218,7 +231,9 @@ mod tests {
                 values.extend([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(Value::Float64));
             }
             if ty == ColumnType::TimestampTz {
-                values.extend([i64::MAX, i64::MIN, 253_402_300_800_000_000, -62_135_596_800_000_001].map(Value::TimestampTz));
+                values.extend(
+                    [i64::MAX, i64::MIN, 253_402_300_800_000_000, -62_135_596_800_000_001].map(Value::TimestampTz),
+                );
             }
             for v in values {
                 let text = v.to_text().unwrap_or_default();
@@ -232,6 +247,9 @@ mod tests {
         for wrong in ["2023-02-29", "2023-13-01", "2023-1-1", "", "23-01-01", "2023-01-01-01"] {
             assert_eq!(Value::from_text(&ColumnType::Date, wrong), None, "{wrong}");
         }
-        assert_eq!(Value::from_text(&ColumnType::Timestamp, "2023-11-14T22:13:20.5"), Some(Value::Timestamp(1_700_000_000_500_000)));
+        assert_eq!(
+            Value::from_text(&ColumnType::Timestamp, "2023-11-14T22:13:20.5"),
+            Some(Value::Timestamp(1_700_000_000_500_000))
+        );
     }
 }

@@ -57,13 +57,15 @@ pub(super) struct Checkpoint {
 
 /// Names the configuration: two runs with equal names may go on from each other.
 pub(super) fn fingerprint(pair: &Pair) -> String {
-    let text = format!("{:?} {:?} {:?} {:?} {:?}", pair.source, pair.target, pair.source.spec(), pair.target.spec(), pair.map);
+    let text =
+        format!("{:?} {:?} {:?} {:?} {:?}", pair.source, pair.target, pair.source.spec(), pair.target.spec(), pair.map);
     format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
 }
 
 /// A different order each time, so that two runs do not heat the same partitions.
 pub(super) fn shuffle(order: &mut [usize]) {
-    let mut seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.subsec_nanos()).into();
+    let mut seed =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.subsec_nanos()).into();
     for i in (1..order.len()).rev() {
         seed = xxhash_rust::xxh3::xxh3_64_with_seed(&[], seed);
         let j = usize::try_from(seed % (i as u64 + 1)).unwrap_or(0);
@@ -112,7 +114,9 @@ impl Checkpoint {
                 .ranges
                 .iter()
                 .map(|r| match r {
-                    Range::Keys { from, to } => RangeLine::Keys { from: to_line(from.as_ref()), to: to_line(to.as_ref()) },
+                    Range::Keys { from, to } => {
+                        RangeLine::Keys { from: to_line(from.as_ref()), to: to_line(to.as_ref()) }
+                    }
                     Range::Segment { index, of } => RangeLine::Segment { index: *index, of: *of },
                 })
                 .collect(),
@@ -129,7 +133,12 @@ impl Checkpoint {
             OpenOptions::new().append(true).open(path)
         };
         let file = write().map_err(|e| trouble(path, format!("cannot be made: {e}")))?;
-        Ok(Checkpoint { done: vec![false; header.ranges.len()], header, resumed: 0, file: Some((path.to_owned(), Mutex::new(file))) })
+        Ok(Checkpoint {
+            done: vec![false; header.ranges.len()],
+            header,
+            resumed: 0,
+            file: Some((path.to_owned(), Mutex::new(file))),
+        })
     }
 
     /// Goes on with the file of an earlier run; `None` if there is none, or that run was completed.
@@ -140,8 +149,10 @@ impl Checkpoint {
             Err(e) => return Err(trouble(path, format!("cannot be read: {e}"))),
         };
         let mut lines = BufReader::new(file).split(b'\n');
-        let unreadable = || trouble(path, "cannot be understood: remove it, and the backfill starts from the beginning");
-        let first = lines.next().transpose().map_err(|e| trouble(path, format!("cannot be read: {e}")))?.unwrap_or_default();
+        let unreadable =
+            || trouble(path, "cannot be understood: remove it, and the backfill starts from the beginning");
+        let first =
+            lines.next().transpose().map_err(|e| trouble(path, format!("cannot be read: {e}")))?.unwrap_or_default();
         let header: HeaderLine = serde_json::from_slice(&first).map_err(|_| unreadable())?;
         let types = key_types(pair);
         let ranges: Option<Vec<Range>> = header
@@ -149,7 +160,9 @@ impl Checkpoint {
             .into_iter()
             .map(|r| {
                 Some(match r {
-                    RangeLine::Keys { from, to } => Range::Keys { from: from_line(&types, from)?, to: from_line(&types, to)? },
+                    RangeLine::Keys { from, to } => {
+                        Range::Keys { from: from_line(&types, from)?, to: from_line(&types, to)? }
+                    }
                     RangeLine::Segment { index, of } => Range::Segment { index, of },
                 })
             })
@@ -171,7 +184,10 @@ impl Checkpoint {
             good += line.len() + 1;
         }
         if header.fingerprint != fingerprint {
-            return Err(trouble(path, "is of another configuration of this table: remove it, or put the configuration back"));
+            return Err(trouble(
+                path,
+                "is of another configuration of this table: remove it, or put the configuration back",
+            ));
         }
         let ranges = ranges.ok_or_else(unreadable)?;
         let open = || -> std::io::Result<File> {
@@ -217,6 +233,8 @@ impl Checkpoint {
         let text = serde_json::to_string(line).map_err(|e| trouble(path, e.to_string()))?;
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         // One write, so that a crash tears at most this line.
-        file.write_all(format!("{text}\n").as_bytes()).and_then(|()| file.sync_data()).map_err(|e| trouble(path, format!("cannot be written: {e}: is the disk full?")))
+        file.write_all(format!("{text}\n").as_bytes())
+            .and_then(|()| file.sync_data())
+            .map_err(|e| trouble(path, format!("cannot be written: {e}: is the disk full?")))
     }
 }

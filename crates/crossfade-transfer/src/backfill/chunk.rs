@@ -50,7 +50,9 @@ impl Run {
                     Rest::More(Position::After(key)) => Some(key.clone()),
                     _ => None,
                 };
-                let targets = walk::target_rows(&self.pair, &self.options.retry, range, &mut target_position, until, PAGE).await?;
+                let targets =
+                    walk::target_rows(&self.pair, &self.options.retry, range, &mut target_position, until, PAGE)
+                        .await?;
                 walk::merged(&self.pair, mapped, targets)
             } else {
                 self.looked_up(mapped).await?
@@ -70,7 +72,12 @@ impl Run {
             .into_iter()
             .zip(keys)
             .zip(targets)
-            .map(|(((source_key, row), key), target)| Seen { source_key, target_key: Some(key), source: Some(row), target })
+            .map(|(((source_key, row), key), target)| Seen {
+                source_key,
+                target_key: Some(key),
+                source: Some(row),
+                target,
+            })
             .collect())
     }
 
@@ -165,7 +172,12 @@ impl Run {
                 .zip(keys)
                 .zip(sources)
                 .filter(|(_, source)| source.is_none())
-                .map(|((row, source_key), _)| Seen { source_key, target_key: Some(self.pair.target_key(&row)), source: None, target: Some(row) })
+                .map(|((row, source_key), _)| Seen {
+                    source_key,
+                    target_key: Some(self.pair.target_key(&row)),
+                    source: None,
+                    target: Some(row),
+                })
                 .collect();
             self.count(reconcile::settle(&self.pair, &self.options.retry, extra).await?);
             match page.rest {
@@ -180,6 +192,11 @@ impl Run {
 fn reconcilable(e: &StoreError) -> bool {
     matches!(
         e.kind(),
-        ErrorKind::Refused | ErrorKind::Unrepresentable | ErrorKind::TooLarge | ErrorKind::Lost | ErrorKind::Conflict | ErrorKind::Throttled
+        ErrorKind::Refused
+            | ErrorKind::Unrepresentable
+            | ErrorKind::TooLarge
+            | ErrorKind::Lost
+            | ErrorKind::Conflict
+            | ErrorKind::Throttled
     )
 }

@@ -137,7 +137,13 @@ enum Path {
 /// # Errors
 /// [`TransferError::Stopped`] when told to; [`TransferError::Rows`] when all but some rows are done; otherwise what a database said. In every case the
 /// checkpoint is good, and the same call goes on from it.
-pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &Arc<Counters>, observer: &Arc<dyn Observer>) -> Result<Report, TransferError> {
+pub async fn run(
+    pair: &Pair,
+    options: &Options,
+    control: &Control,
+    counters: &Arc<Counters>,
+    observer: &Arc<dyn Observer>,
+) -> Result<Report, TransferError> {
     let start = Instant::now();
     wait_for_older_writers(pair, options, control, &**observer).await?;
     let fingerprint = checkpoint::fingerprint(pair);
@@ -222,7 +228,12 @@ pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &A
 }
 
 /// R9: a transaction that began under an older decision may commit rows behind the scan.
-async fn wait_for_older_writers(pair: &Pair, options: &Options, control: &Control, observer: &dyn Observer) -> Result<(), TransferError> {
+async fn wait_for_older_writers(
+    pair: &Pair,
+    options: &Options,
+    control: &Control,
+    observer: &dyn Observer,
+) -> Result<(), TransferError> {
     let Some(token) = options.retry.run(|| pair.source.open_writes()).await? else { return Ok(()) };
     let mut said = false;
     while !options.retry.run(|| pair.source.have_ended(&token)).await? {
@@ -257,7 +268,12 @@ async fn is_empty(pair: &Pair, retry: &Retry) -> Result<bool, TransferError> {
 
 impl Run {
     /// All chunks that are not done yet; how many that were.
-    async fn all(self: &Arc<Self>, checkpoint: &Arc<Checkpoint>, path: Path, adaptive: &Arc<Adaptive>) -> Result<u64, TransferError> {
+    async fn all(
+        self: &Arc<Self>,
+        checkpoint: &Arc<Checkpoint>,
+        path: Path,
+        adaptive: &Arc<Adaptive>,
+    ) -> Result<u64, TransferError> {
         let mut todo = checkpoint.todo();
         checkpoint::shuffle(&mut todo);
         let chunks = crew::each(self.options.parallel, todo, |n| {

@@ -23,7 +23,10 @@ pub(super) async fn watch(pair: &Pair, adaptive: &Adaptive, observer: &dyn Obser
         tokio::time::sleep(Duration::from_millis(250)).await;
         let start = Instant::now();
         // A failing database is the copy's business to report.
-        let (a, b) = futures::join!(pair.source.scan(&Range::ALL, &Position::Start, 1), pair.target.scan(&Range::ALL, &Position::Start, 1));
+        let (a, b) = futures::join!(
+            pair.source.scan(&Range::ALL, &Position::Start, 1),
+            pair.target.scan(&Range::ALL, &Position::Start, 1)
+        );
         if a.is_err() || b.is_err() {
             continue;
         }
@@ -32,7 +35,10 @@ pub(super) async fn watch(pair: &Pair, adaptive: &Adaptive, observer: &dyn Obser
         usual = Some(least);
         let slow = took > least * SLOW && took > FLOOR;
         if let Some(parallel) = adaptive.measured(slow) {
-            observer.event(Event::Pace { parallel, why: if slow { "the databases answer slower than usual" } else { "the databases answer as usual" } });
+            observer.event(Event::Pace {
+                parallel,
+                why: if slow { "the databases answer slower than usual" } else { "the databases answer as usual" },
+            });
         }
     }
 }

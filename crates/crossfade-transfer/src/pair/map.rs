@@ -78,9 +78,10 @@ impl RowMap {
         for (i, made) in self.made.iter().enumerate() {
             out.push(match made {
                 Made::Column { from, convert: None } => row.0[*from].clone(),
-                Made::Column { from, convert: Some(ty) } => {
-                    row.0[*from].clone().convert(ty).ok_or_else(|| MapError::Value { column: self.names[i].clone(), wanted: ty.to_string() })?
-                }
+                Made::Column { from, convert: Some(ty) } => row.0[*from]
+                    .clone()
+                    .convert(ty)
+                    .ok_or_else(|| MapError::Value { column: self.names[i].clone(), wanted: ty.to_string() })?,
                 Made::Template(pieces) => {
                     let mut text = String::new();
                     for piece in pieces {
@@ -118,7 +119,12 @@ impl RowMap {
         // Only the key's columns are looked at: the others are null and may not convert.
         let mut key = Vec::with_capacity(self.target_key_columns.len());
         for t in &self.target_key_columns {
-            let one = RowMap { made: vec![self.made[*t].clone()], names: vec![self.names[*t].clone()], source_width: usize::MAX, ..self.clone() };
+            let one = RowMap {
+                made: vec![self.made[*t].clone()],
+                names: vec![self.names[*t].clone()],
+                source_width: usize::MAX,
+                ..self.clone()
+            };
             key.push(one.forward(&row).ok()?.0.pop()?);
         }
         Some(RowKey(key))
@@ -140,7 +146,12 @@ impl RowMap {
     /// Whether rows are the same on both sides, column by column.
     #[must_use]
     pub fn is_identity(&self) -> bool {
-        self.made.len() == self.source_width && self.made.iter().enumerate().all(|(i, m)| matches!(m, Made::Column { from, convert: None } if *from == i))
+        self.made.len() == self.source_width
+            && self
+                .made
+                .iter()
+                .enumerate()
+                .all(|(i, m)| matches!(m, Made::Column { from, convert: None } if *from == i))
     }
 
     /// Whether keys are the same on both sides.

@@ -1,5 +1,6 @@
 //! Two tables, opened so that a row of the source becomes a row of the target, and rows of the target can be compared.
 
+mod complete;
 mod map;
 mod open;
 pub(crate) mod walk;
@@ -39,7 +40,10 @@ impl Pair {
     #[must_use]
     pub fn same_checksums(&self) -> bool {
         let dialect = &self.source.capabilities().checksum;
-        self.mergeable() && self.map.is_identity() && dialect.is_some() && *dialect == self.target.capabilities().checksum
+        self.mergeable()
+            && self.map.is_identity()
+            && dialect.is_some()
+            && *dialect == self.target.capabilities().checksum
     }
 
     /// Whether bytes of the one go into the other as they are.

@@ -42,7 +42,12 @@ impl From<OpenError> for crate::TransferError {
 ///
 /// # Errors
 /// What does not fit, and what to write.
-pub async fn open(source: &Arc<dyn Store>, target: &Arc<dyn Store>, name: &str, config: &TableConfig) -> Result<Pair, OpenError> {
+pub async fn open(
+    source: &Arc<dyn Store>,
+    target: &Arc<dyn Store>,
+    name: &str,
+    config: &TableConfig,
+) -> Result<Pair, OpenError> {
     let described = source.describe(&TableName::new(name)).await?;
     let target_name = TableName::new(config.target.clone().unwrap_or_else(|| name.to_owned()));
     let found = match target.describe(&target_name).await {
@@ -56,7 +61,14 @@ pub async fn open(source: &Arc<dyn Store>, target: &Arc<dyn Store>, name: &str, 
     let target_table = target.table(&target_spec).await?;
     // Two engines write the same number and the same JSON differently, and so do the application's two implementations.
     let same_engine = source.kind() == target.kind();
-    Ok(opened(name, source_table, target_table, map, config.kind == TableKind::Cache, if same_engine { Engines::Same } else { Engines::Different }))
+    Ok(opened(
+        name,
+        source_table,
+        target_table,
+        map,
+        config.kind == TableKind::Cache,
+        if same_engine { Engines::Same } else { Engines::Different },
+    ))
 }
 
 /// Whether both sides are of one engine.
@@ -70,10 +82,18 @@ pub enum Engines {
 
 /// Joins two opened tables.
 #[must_use]
-pub fn opened(name: &str, source: Arc<dyn crossfade_stores::Table>, target: Arc<dyn crossfade_stores::Table>, map: RowMap, cache: bool, engines: Engines) -> Pair {
+pub fn opened(
+    name: &str,
+    source: Arc<dyn crossfade_stores::Table>,
+    target: Arc<dyn crossfade_stores::Table>,
+    map: RowMap,
+    cache: bool,
+    engines: Engines,
+) -> Pair {
     let (a, b) = (source.capabilities(), target.capabilities());
     let keep = a.keeps_decimal_scale && b.keeps_decimal_scale && a.keeps_json_text && b.keeps_json_text;
-    let mut pair = Pair { name: name.to_owned(), source, target, map: Arc::new(map), closeness: Closeness::ByValue, cache };
+    let mut pair =
+        Pair { name: name.to_owned(), source, target, map: Arc::new(map), closeness: Closeness::ByValue, cache };
     if engines == Engines::Same && (keep || pair.same_bytes()) {
         pair.closeness = Closeness::Exact;
     }
@@ -92,18 +112,32 @@ pub fn specs(
     found: Option<&TableSchema>,
 ) -> Result<(TableSpec, TableSpec, RowMap), OpenError> {
     let wrong = |what: String| OpenError::Map { table: name.to_owned(), what };
+    let completed;
+    let described = if described.open {
+        completed = super::complete::complete(described, found, config).map_err(wrong)?;
+        &completed
+    } else {
+        described
+    };
     let has = |column: &str| described.column(column).is_some();
     for column in &config.cohort {
         if !has(column) {
-            return Err(wrong(format!("the cohort column `{column}` is not in the source: it has {}", super::column_names(described).join(", "))));
+            return Err(wrong(format!(
+                "the cohort column `{column}` is not in the source: it has {}",
+                super::column_names(described).join(", ")
+            )));
         }
     }
     let mut source_spec = described.as_spec();
+    // What an attribute cannot hold is a loss of writing: this side is read.
+    source_spec.columns.iter_mut().for_each(|c| c.accept_loss = described.open);
     // Ignored columns are not even read.
     for (column, entry) in &config.map {
         match entry {
             MapConfig::Ignore { .. } | MapConfig::Lossy(_) | MapConfig::Rename { .. } if !has(column) => {
-                return Err(wrong(format!("map.{column} names no column of the source: only templates name columns of the target")));
+                return Err(wrong(format!(
+                    "map.{column} names no column of the source: only templates name columns of the target"
+                )));
             }
             MapConfig::Ignore { .. } => {
                 let Some(at) = source_spec.columns.iter().position(|c| c.name == *column) else { continue };
@@ -141,7 +175,13 @@ pub fn specs(
                     (Loss::Utc, ColumnType::Timestamp) => ColumnType::TimestampTz,
                     (Loss::Utc, ColumnType::TimestampTz) => ColumnType::Timestamp,
                     (Loss::Text, _) => ColumnType::TEXT,
-                    (loss, ty) => return Err(wrong(format!("map.{}: a column of type {ty} has no loss `{}`", column.name, format!("{loss:?}").to_lowercase()))),
+                    (loss, ty) => {
+                        return Err(wrong(format!(
+                            "map.{}: a column of type {ty} has no loss `{}`",
+                            column.name,
+                            format!("{loss:?}").to_lowercase()
+                        )));
+                    }
                 };
                 if ty != column.ty {
                     convert = Some(ty.clone());
@@ -162,10 +202,15 @@ pub fn specs(
     for (attribute, entry) in &config.map {
         let MapConfig::Template(template) = entry else { continue };
         let pieces: Option<Vec<Piece>> = template.parts.iter().map(|p| RowMap::piece(p, &columns)).collect();
-        let pieces = pieces.ok_or_else(|| wrong(format!("map.{attribute}: a template may not use an ignored column")))?;
+        let pieces =
+            pieces.ok_or_else(|| wrong(format!("map.{attribute}: a template may not use an ignored column")))?;
         match &pieces[..] {
             [Piece::Column(from)] => {
-                wanted.push(WantedColumn { name: attribute.clone(), ty: source_spec.columns[*from].ty.clone(), accept_loss: false });
+                wanted.push(WantedColumn {
+                    name: attribute.clone(),
+                    ty: source_spec.columns[*from].ty.clone(),
+                    accept_loss: false,
+                });
                 made.push(Made::Column { from: *from, convert: None });
             }
             _ => {
@@ -174,8 +219,12 @@ pub fn specs(
             }
         }
     }
-    if let Some(twice) = wanted.iter().enumerate().find(|(i, c)| wanted[..*i].iter().any(|o| o.name == c.name)).map(|(_, c)| &c.name) {
-        return Err(wrong(format!("two columns would be `{twice}` in the target: rename one with {{ to = \"name\" }}")));
+    if let Some(twice) =
+        wanted.iter().enumerate().find(|(i, c)| wanted[..*i].iter().any(|o| o.name == c.name)).map(|(_, c)| &c.name)
+    {
+        return Err(wrong(format!(
+            "two columns would be `{twice}` in the target: rename one with {{ to = \"name\" }}"
+        )));
     }
     // Without a description, the target's key is the source's.
     let key_names: Vec<String> = match found {
@@ -190,7 +239,9 @@ pub fn specs(
     let mut key = Vec::new();
     for column in &key_names {
         let at = wanted.iter().position(|c| c.name == *column).ok_or_else(|| {
-            wrong(format!("the target's key column `{column}` is not made from anything: write map.{column} = \"TEXT{{column}}\""))
+            wrong(format!(
+                "the target's key column `{column}` is not made from anything: write map.{column} = \"TEXT{{column}}\""
+            ))
         })?;
         key.push(at);
     }
@@ -205,7 +256,10 @@ pub fn specs(
         }
         for column in &found.columns {
             if !column.optional && !column.generated && !wanted.iter().any(|w| w.name == column.name) {
-                return Err(wrong(format!("the target's column `{}` wants a value and has no default: map something to it", column.name)));
+                return Err(wrong(format!(
+                    "the target's column `{}` wants a value and has no default: map something to it",
+                    column.name
+                )));
             }
         }
     }

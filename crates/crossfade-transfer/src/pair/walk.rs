@@ -62,6 +62,11 @@ pub(crate) fn merged(pair: &Pair, sources: Vec<(RowKey, Row)>, targets: Vec<Row>
         out.push(Seen { target_key: Some(source_key.clone()), source_key, source: Some(row), target });
     }
     let extra = behind.into_iter().chain(targets.map(|row| (pair.target_key(&row), row)));
-    out.extend(extra.map(|(key, row)| Seen { source_key: key.clone(), target_key: Some(key), source: None, target: Some(row) }));
+    out.extend(extra.map(|(key, row)| Seen {
+        source_key: key.clone(),
+        target_key: Some(key),
+        source: None,
+        target: Some(row),
+    }));
     out
 }

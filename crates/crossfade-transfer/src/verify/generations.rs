@@ -22,28 +22,45 @@ impl Run {
             return Ok(());
         }
         let _one = self.settling.lock().await;
-        let suspects = self.with(|f| if enough(f.suspects.len()) { std::mem::take(&mut f.suspects) } else { Vec::new() });
+        let suspects =
+            self.with(|f| if enough(f.suspects.len()) { std::mem::take(&mut f.suspects) } else { Vec::new() });
         let mut open: Vec<(Suspect, Option<Values>)> = suspects.into_iter().map(|s| (s, None)).collect();
         for generation in 0..MOST {
             if open.is_empty() {
                 return Ok(());
             }
             self.control.may_go_on().await?;
-            let wait = self.options.generations.get(generation).or(self.options.generations.last()).copied().unwrap_or_default();
+            let wait = self
+                .options
+                .generations
+                .get(generation)
+                .or(self.options.generations.last())
+                .copied()
+                .unwrap_or_default();
             tokio::time::sleep(wait).await;
-            self.observer.event(Event::Generation { number: u32::try_from(generation + 1).unwrap_or(u32::MAX), rows: open.len() });
+            self.observer.event(Event::Generation {
+                number: u32::try_from(generation + 1).unwrap_or(u32::MAX),
+                rows: open.len(),
+            });
             let last_of_plan = generation + 1 >= self.options.generations.len();
             open = self.generation(open, last_of_plan).await?;
         }
         for (suspect, _) in open {
-            let why = crossfade_stores::StoreError::new(crossfade_stores::ErrorKind::Conflict, "keeps changing while it is read: verify again in a quieter moment");
+            let why = crossfade_stores::StoreError::new(
+                crossfade_stores::ErrorKind::Conflict,
+                "keeps changing while it is read: verify again in a quieter moment",
+            );
             self.unknown(format!("row {}", suspect.source_key.digest()), &why);
         }
         Ok(())
     }
 
     /// One generation; what is still open after it.
-    async fn generation(&self, open: Vec<(Suspect, Option<Values>)>, may_decide: bool) -> Result<Vec<(Suspect, Option<Values>)>, TransferError> {
+    async fn generation(
+        &self,
+        open: Vec<(Suspect, Option<Values>)>,
+        may_decide: bool,
+    ) -> Result<Vec<(Suspect, Option<Values>)>, TransferError> {
         let mut next = Vec::with_capacity(open.len());
         for mut chunk in open.chunks(1_000).map(<[_]>::to_vec) {
             match self.read_again(&mut chunk).await {
@@ -75,7 +92,10 @@ impl Run {
     }
 
     /// The target, then the source; with the reason where the source's row has no form in the target.
-    async fn read_again(&self, chunk: &mut [(Suspect, Option<Values>)]) -> Result<Vec<(Values, Option<String>)>, crossfade_stores::StoreError> {
+    async fn read_again(
+        &self,
+        chunk: &mut [(Suspect, Option<Values>)],
+    ) -> Result<Vec<(Values, Option<String>)>, crossfade_stores::StoreError> {
         let retry = &self.options.retry;
         let with_key: Vec<usize> = (0..chunk.len()).filter(|i| chunk[*i].0.target_key.is_some()).collect();
         let target_keys: Vec<RowKey> = with_key.iter().filter_map(|i| chunk[*i].0.target_key.clone()).collect();
@@ -93,7 +113,9 @@ impl Run {
                 Err(e) => (None, Some(e.to_string())),
             };
             // The source's row may belong to another key of the target: then it is not this row's counterpart.
-            let source = source.filter(|s| suspect.target_key.get_or_insert_with(|| self.pair.target_key(s)) == &self.pair.target_key(s));
+            let source = source.filter(|s| {
+                suspect.target_key.get_or_insert_with(|| self.pair.target_key(s)) == &self.pair.target_key(s)
+            });
             out.push((Values { source, target }, failure));
         }
         Ok(out)
@@ -103,13 +125,22 @@ impl Run {
         let (kind, fields) = match (&values.source, &values.target) {
             (Some(s), Some(t)) => {
                 let names = self.pair.map.names();
-                (Kind::Different, s.differing(t, self.pair.closeness).into_iter().filter_map(|i| names.get(i).cloned()).collect())
+                (
+                    Kind::Different,
+                    s.differing(t, self.pair.closeness).into_iter().filter_map(|i| names.get(i).cloned()).collect(),
+                )
             }
             (None, Some(_)) if failure.is_none() => (Kind::ExtraInTarget, Vec::new()),
             (None, Some(_)) => (Kind::Different, failure.into_iter().collect()),
             _ => (Kind::MissingInTarget, Vec::new()),
         };
-        let difference = Difference { table: self.pair.name.clone(), source_key: suspect.source_key, target_key: suspect.target_key, kind, fields };
+        let difference = Difference {
+            table: self.pair.name.clone(),
+            source_key: suspect.source_key,
+            target_key: suspect.target_key,
+            kind,
+            fields,
+        };
         self.with(|f| {
             match kind {
                 Kind::MissingInTarget => f.missing += 1,

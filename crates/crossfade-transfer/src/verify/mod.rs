@@ -226,7 +226,13 @@ const SUSPECTS: usize = 10_000;
 ///
 /// # Errors
 /// [`TransferError::Stopped`], or a database that could not be asked at all. A range that failed on the way is in the report as unknown.
-pub async fn run(pair: &Pair, options: &Options, control: &Control, counters: &Arc<Counters>, observer: &Arc<dyn Observer>) -> Result<Outcome, TransferError> {
+pub async fn run(
+    pair: &Pair,
+    options: &Options,
+    control: &Control,
+    counters: &Arc<Counters>,
+    observer: &Arc<dyn Observer>,
+) -> Result<Outcome, TransferError> {
     let start = Instant::now();
     let run = Arc::new(Run {
         pair: pair.clone(),

@@ -5,7 +5,12 @@ use std::sync::Arc;
 use crossfade_stores::{Checksum, Position, Range, Rest, Row, RowKey, StoreError};
 
 use super::{Flush, Run, Suspect};
-use crate::{TransferError, crew, pair::walk, progress::{Counters, Event}, reconcile::Seen};
+use crate::{
+    TransferError, crew,
+    pair::walk,
+    progress::{Counters, Event},
+    reconcile::Seen,
+};
 
 /// Rows of a page.
 const PAGE: usize = 5_000;
@@ -56,7 +61,10 @@ impl Run {
         let (source, target) = match (source, target) {
             (Ok(source), Ok(target)) if source.len() == parts.len() && target.len() == parts.len() => (source, target),
             (Ok(_), Ok(_)) => {
-                let why = StoreError::new(crossfade_stores::ErrorKind::Protocol, "a database gave fewer checksums than it was asked for");
+                let why = StoreError::new(
+                    crossfade_stores::ErrorKind::Protocol,
+                    "a database gave fewer checksums than it was asked for",
+                );
                 self.unknown(shown(&Range::ALL), &why);
                 return Ok(());
             }
@@ -71,7 +79,12 @@ impl Run {
             f.rows_source += rows(&source);
             f.rows_target += rows(&target);
         });
-        let differing: Vec<Range> = parts.into_iter().zip(source.iter().zip(&target)).filter(|(_, (a, b))| a != b).map(|(part, _)| part).collect();
+        let differing: Vec<Range> = parts
+            .into_iter()
+            .zip(source.iter().zip(&target))
+            .filter(|(_, (a, b))| a != b)
+            .map(|(part, _)| part)
+            .collect();
         self.each(differing, Way::MergeAgain).await
     }
 
@@ -144,7 +157,9 @@ impl Run {
             let source_key = self.pair.source_key(&row);
             match self.pair.map.forward(&row) {
                 Ok(row) => out.push((source_key, row)),
-                Err(_) => self.with(|f| f.suspects.push(Suspect { target_key: self.pair.map.target_key_of(&source_key), source_key })),
+                Err(_) => self.with(|f| {
+                    f.suspects.push(Suspect { target_key: self.pair.map.target_key_of(&source_key), source_key })
+                }),
             }
         }
         out
@@ -162,7 +177,8 @@ impl Run {
                 Rest::More(Position::After(key)) => Some(key.clone()),
                 _ => None,
             };
-            let rows = walk::target_rows(&self.pair, &self.options.retry, range, &mut target_position, until, PAGE).await?;
+            let rows =
+                walk::target_rows(&self.pair, &self.options.retry, range, &mut target_position, until, PAGE).await?;
             Counters::add(&self.counters.read_target, rows.len());
             targets += rows.len() as u64;
             self.suspect(walk::merged(&self.pair, self.mapped(page.rows), rows));
@@ -187,7 +203,12 @@ impl Run {
                 .into_iter()
                 .zip(keys)
                 .zip(targets)
-                .map(|(((source_key, row), key), target)| Seen { source_key, target_key: Some(key), source: Some(row), target })
+                .map(|(((source_key, row), key), target)| Seen {
+                    source_key,
+                    target_key: Some(key),
+                    source: Some(row),
+                    target,
+                })
                 .collect();
             self.suspect(seen);
             match page.rest {
@@ -210,7 +231,9 @@ impl Run {
             for ((row, source_key), source) in page.rows.into_iter().zip(keys).zip(sources) {
                 let target_key = self.pair.target_key(&row);
                 // A row whose source row is elsewhere by now is as extra as one without any.
-                let counterpart = source.and_then(|s| self.pair.map.forward(&s).ok()).is_some_and(|s| self.pair.target_key(&s) == target_key);
+                let counterpart = source
+                    .and_then(|s| self.pair.map.forward(&s).ok())
+                    .is_some_and(|s| self.pair.target_key(&s) == target_key);
                 if !counterpart {
                     extra.push(Suspect { source_key, target_key: Some(target_key) });
                 }

@@ -1,6 +1,12 @@
 //! Two tables on real databases, with a script around each.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, dead_code, unreachable_pub, reason = "tests may panic; not every test uses all of it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    dead_code,
+    unreachable_pub,
+    reason = "tests may panic; not every test uses all of it"
+)]
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -51,7 +57,9 @@ impl Lab {
     /// `source_ddl` and `target_ddl` make table `t` on each side.
     pub async fn new(name: &str, to: To, source_ddl: &str, target_ddl: &str) -> Lab {
         let name = format!("{name}_{}", std::process::id());
-        let with = |schema: &str| format!("{}{}options=-csearch_path%3D{schema}", server(), if server().contains('?') { '&' } else { '?' });
+        let with = |schema: &str| {
+            format!("{}{}options=-csearch_path%3D{schema}", server(), if server().contains('?') { '&' } else { '?' })
+        };
         let schemas = [format!("{name}_a"), format!("{name}_b")];
         for schema in &schemas {
             sql_at(&server(), &format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}")).await;
@@ -66,7 +74,10 @@ impl Lab {
         };
         match to {
             To::Postgres => sql_at(&target_url, target_ddl).await,
-            To::Sqlite => rusqlite::Connection::open(&file).unwrap().execute_batch(&format!("PRAGMA journal_mode = wal; {target_ddl}")).unwrap(),
+            To::Sqlite => rusqlite::Connection::open(&file)
+                .unwrap()
+                .execute_batch(&format!("PRAGMA journal_mode = wal; {target_ddl}"))
+                .unwrap(),
         }
         let source = crossfade_stores::open(&source_url.parse().unwrap()).await.unwrap();
         let target = crossfade_stores::open(&target_url.parse().unwrap()).await.unwrap();
@@ -108,7 +119,8 @@ impl Lab {
 
     /// Different texts for the sides; an empty one is not run.
     pub fn on(&self, source: &str, target: &str) -> futures::future::BoxFuture<'static, ()> {
-        let (source_url, target_url, file, to) = (self.source_url.clone(), self.target_url.clone(), self.file.clone(), self.to);
+        let (source_url, target_url, file, to) =
+            (self.source_url.clone(), self.target_url.clone(), self.file.clone(), self.to);
         let (source, target) = (source.to_owned(), target.to_owned());
         Box::pin(async move {
             if !source.is_empty() {
@@ -131,13 +143,26 @@ impl Lab {
     }
 
     /// Opens both sides with a script around each; `config` is the table's part of the file.
-    pub async fn pair(&self, config: &str, change: impl Fn(&mut Capabilities)) -> (Pair, Arc<FaultyTable>, Arc<FaultyTable>) {
-        let text = format!("[migration.m]\nsource = \"postgres://x\"\ntarget = \"postgres://x\"\n[migration.m.table.t]\n{config}");
+    pub async fn pair(
+        &self,
+        config: &str,
+        change: impl Fn(&mut Capabilities),
+    ) -> (Pair, Arc<FaultyTable>, Arc<FaultyTable>) {
+        let text = format!(
+            "[migration.m]\nsource = \"postgres://x\"\ntarget = \"postgres://x\"\n[migration.m.table.t]\n{config}"
+        );
         let config = Config::parse(&text).unwrap().migration["m"].table["t"].clone();
         let opened = pair::open(&self.source, &self.target, "t", &config).await.unwrap();
         let source = FaultyTable::new(opened.source.clone(), &change);
         let target = FaultyTable::new(opened.target.clone(), &change);
-        let pair = pair::opened("t", source.clone(), target.clone(), (*opened.map).clone(), opened.cache, if self.to == To::Postgres { pair::Engines::Same } else { pair::Engines::Different });
+        let pair = pair::opened(
+            "t",
+            source.clone(),
+            target.clone(),
+            (*opened.map).clone(),
+            opened.cache,
+            if self.to == To::Postgres { pair::Engines::Same } else { pair::Engines::Different },
+        );
         (pair, source, target)
     }
 }
@@ -148,12 +173,21 @@ pub fn options() -> backfill::Options {
     backfill::Options { adaptive: false, parallel: 2, chunk_rows: 100, ..backfill::Options::default() }
 }
 
-pub async fn backfill(pair: &Pair, options: &backfill::Options) -> Result<backfill::Report, crossfade_transfer::TransferError> {
+pub async fn backfill(
+    pair: &Pair,
+    options: &backfill::Options,
+) -> Result<backfill::Report, crossfade_transfer::TransferError> {
     backfill::run(pair, options, &Control::default(), &Arc::new(Counters::default()), &silent()).await
 }
 
 pub async fn verify(pair: &Pair) -> verify::Outcome {
-    let options = verify::Options { part_rows: 20, range_rows: 50, parallel: 2, generations: vec![std::time::Duration::from_millis(1); 3], ..verify::Options::default() };
+    let options = verify::Options {
+        part_rows: 20,
+        range_rows: 50,
+        parallel: 2,
+        generations: vec![std::time::Duration::from_millis(1); 3],
+        ..verify::Options::default()
+    };
     verify::run(pair, &options, &Control::default(), &Arc::new(Counters::default()), &silent()).await.unwrap()
 }
 

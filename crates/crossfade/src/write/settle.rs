@@ -258,6 +258,7 @@ struct Secondary {
 
 impl Secondary {
     /// Not an `async fn`: that would keep everything twice, the call among it.
+    #[expect(clippy::manual_async_fn, reason = "an async fn keeps its arguments a second time")]
     fn run<E, S>(mut self, effect_of: fn(&E) -> Effect, call: S) -> impl Future<Output = ()> + Send + use<E, S>
     where
         E: 'static,
