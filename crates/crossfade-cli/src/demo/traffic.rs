@@ -49,7 +49,7 @@ enum Write {
 
 impl World {
     pub(crate) fn new(flights: Vec<Flight>, seconds: f64, users: usize) -> World {
-        let history = flights.len() / 3 * 2;
+        let history = flights.len() / 6 * 5;
         let mut places: HashMap<&Line, usize> = HashMap::new();
         let mut lines: Vec<(Line, Vec<usize>)> = Vec::new();
         let mut line_of = Vec::with_capacity(flights.len());

@@ -261,8 +261,11 @@ impl Comparing {
                 self.read(self.secondary.other(), again, false).await?
             }
         };
-        if self.compare(comparator, &value, &self.read(self.secondary, again, true).await?)? == Comparison::Match {
-            return Ok(Comparison::Match);
+        match self.compare(comparator, &value, &self.read(self.secondary, again, true).await?)? {
+            Comparison::Match => return Ok(Comparison::Match),
+            // Rows that the backfill has yet to bring do not come by waiting: reading again would only be load.
+            Comparison::Missing if self.history == History::Pending => return Ok(Comparison::Missing),
+            Comparison::Missing | Comparison::Differ(_) => {}
         }
         let mut confirmed = 0;
         for wait in GENERATIONS {

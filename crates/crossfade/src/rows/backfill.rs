@@ -111,7 +111,11 @@ pub async fn backfill<P: ScanRows>(
                 false
             }
         };
-        let settled = settle(pair, authority, &id, pace).await?;
+        // R9: the second read of the authority. Unchanged, the row that was put is the truth; anything else is settled.
+        let truth = pair.snapshot(authority, &id);
+        let stands =
+            first && matches!(tokio::time::timeout(pace.timeout, truth).await, Ok(Ok(Some(truth))) if truth == row);
+        let settled = if stands { Repaired::Copied } else { settle(pair, authority, &id, pace).await? };
         let counter = match (first, settled) {
             (true, _) | (false, Repaired::Copied) => &progress.copied,
             (false, Repaired::Unchanged) => &progress.unchanged,
