@@ -27,7 +27,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 60_000, value_parser = clap::value_parser!(u32).range(300..=336_776))]
     rows: u32,
     /// About how long the live traffic lasts, without backfill and checks.
-    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(2..=3_600))]
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(2..=3_600))]
     seconds: u32,
     /// When history is moved: before reads are compared, or after, as the first telling of the story has it.
     #[arg(long, value_enum, default_value_t = Order::Seed)]
@@ -77,7 +77,7 @@ enum Inject {
 }
 
 /// Backfill, verification and checks take their time too: live events arrive for so many times `--seconds`.
-const LIVE_FOR: f64 = 1.5;
+const LIVE_FOR: f64 = 2.5;
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
