@@ -106,11 +106,11 @@ pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
     if all.failed > 0 { Exit::Failed } else { Exit::Done }
 }
 
-/// A named row: table, key, key in the target.
-type Named = (String, Json, Json);
+/// A row as it was named: table, key, key in the target.
+type Line = (String, Json, Json);
 
 /// Rows that were named; `None` if none were.
-fn lines(args: &RepairArgs, context: &Context) -> Result<Option<Vec<Named>>, Exit> {
+fn lines(args: &RepairArgs, context: &Context) -> Result<Option<Vec<Line>>, Exit> {
     let wrong = |what: String| {
         output::fail(context, &what);
         Exit::Usage

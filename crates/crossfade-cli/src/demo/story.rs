@@ -135,6 +135,9 @@ impl Story<'_> {
             return Ok(Turn::Back);
         }
         self.relieve_target();
+        if self.hear_comparisons().await == Turn::Back {
+            return Ok(Turn::Back);
+        }
         if self.args.order == Order::Seed {
             self.move_history().await?;
         }
@@ -160,6 +163,17 @@ impl Story<'_> {
         self.ramp(Stage::RampDown, &["50"], 0.05).await?;
         self.advance(Position::at(Stage::Complete)).await?;
         self.stay(Position::at(Stage::Complete), 0.08).await
+    }
+
+    /// Nobody leaves shadow while comparisons are still being read again: the traffic rests until they have spoken.
+    async fn hear_comparisons(&mut self) -> Turn {
+        self.traffic.rest().await;
+        let ends = Instant::now() + Duration::from_secs(8);
+        while self.migration.observe().secondary_in_flight > 0 && Instant::now() < ends {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.traffic.go_on();
+        if self.migration.observe().total(|seen| seen.mismatched) > 0 { Turn::Back } else { Turn::On }
     }
 
     fn relieve_target(&mut self) {
