@@ -3,7 +3,7 @@
 use super::sides::Events;
 use super::traffic::World;
 use crossfade_example_events::{Event, EventDao, EventError};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Every row of one side, by its number.
 pub(crate) async fn rows_of(events: &Events) -> Result<HashMap<u64, Event>, EventError> {
@@ -24,6 +24,19 @@ pub(crate) fn differing(source: &HashMap<u64, Event>, target: &HashMap<u64, Even
     let changed = source.iter().filter(|(id, event)| target.get(id) != Some(event)).count();
     let extra = target.keys().filter(|id| !source.contains_key(id)).count();
     (changed + extra) as u64
+}
+
+/// Names of the fields in which rows differ that both sides have.
+pub(crate) fn differing_fields(source: &HashMap<u64, Event>, target: &HashMap<u64, Event>) -> BTreeSet<String> {
+    let pairs = source.iter().filter_map(|(id, ours)| Some((ours, target.get(id).filter(|theirs| *theirs != ours)?)));
+    pairs
+        .filter_map(|(ours, theirs)| Some((serde_json::to_value(ours).ok()?, serde_json::to_value(theirs).ok()?)))
+        .flat_map(|(ours, theirs)| {
+            let names: Vec<String> =
+                ours.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
+            names.into_iter().filter(move |name| ours.get(name) != theirs.get(name)).collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Acknowledged writes that are not in these rows. Where the last write was never acknowledged, nothing is expected.

@@ -400,7 +400,9 @@ impl Story<'_> {
     async fn way_back(&mut self) -> Result<Exit, Failure> {
         let seen = self.migration.observe();
         let samples = seen.operations.iter().flat_map(|operation| &operation.samples);
-        let fields: BTreeSet<String> = samples.flat_map(|sample| sample.fields.iter().cloned()).collect();
+        let mut fields: BTreeSet<String> = samples.flat_map(|sample| sample.fields.iter().cloned()).collect();
+        let (source, target) = self.both_sides().await?;
+        fields.extend(check::differing_fields(&source, &target));
         let fields: Vec<String> = fields.into_iter().collect();
         self.picture.say(&format!("source and target differ in: {}", fields.join(", ")));
         self.report.differing_fields = fields;
