@@ -2,10 +2,10 @@
 //!
 //! | source | acknowledges | for |
 //! |---|---|---|
-//! | [`fixed`] | – | tests, and services that are not migrating yet |
-//! | [`local`] | within this process | one process that conducts itself |
+//! | [`fixed()`] | – | tests, and services that are not migrating yet |
+//! | [`local()`] | within this process | one process that conducts itself |
 //! | `server` (feature `server`) | the whole fleet | several processes under `crossfade serve` |
-//! | [`file`] | within this process; for a fleet only by a settle time (R12) | one process, or a mounted file |
+//! | [`file()`] | within this process; for a fleet only by a settle time (R12) | one process, or a mounted file |
 
 mod file;
 mod fixed;
