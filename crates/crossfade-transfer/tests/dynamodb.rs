@@ -129,11 +129,11 @@ async fn rows_go_to_dynamodb_under_a_template_while_it_throttles_and_come_back()
     );
     // One changed, one gone, one too many.
     let key = |k: &str| AttributeValue::S(k.to_owned());
-    lab.client.delete_item().table_name("single").key("pk", key("USER#1#8")).send().await.unwrap();
+    lab.client.delete_item().table_name("single").key("pk", key("USER#user-1#8")).send().await.unwrap();
     lab.client
         .update_item()
         .table_name("single")
-        .key("pk", key("USER#2#9"))
+        .key("pk", key("USER#user-2#9"))
         .update_expression("SET note = :n")
         .expression_attribute_values(":n", key("note 9 "))
         .send()
@@ -142,9 +142,9 @@ async fn rows_go_to_dynamodb_under_a_template_while_it_throttles_and_come_back()
     lab.client
         .put_item()
         .table_name("single")
-        .item("pk", key("USER#9#9999"))
+        .item("pk", key("USER#user-9#9999"))
         .item("id", AttributeValue::N("9999".to_owned()))
-        .item("user_id", key("9"))
+        .item("user_id", key("user-9"))
         .send()
         .await
         .unwrap();

@@ -15,8 +15,6 @@ pub const FLOORS: &[(&str, u8)] = &[
     // For development only: nothing may depend on these.
     ("crossfade-models", 7),
     ("crossfade-bench", 7),
-    ("crossfade-torture", 7),
-    ("crossfade-stories", 7),
     ("crossfade-floors", 7),
 ];
 

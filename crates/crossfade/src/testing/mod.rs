@@ -2,9 +2,9 @@
 //! in the secondary's writes.
 //!
 //! ```
-//! # use crossfade::{testing::walk, Migration};
-//! # async fn example<P: crossfade::rows::ScanRows>(make: impl Fn(Migration) -> P) {
-//! let walked = walk("events", make, |dao| dao, |dao, visit| async move {
+//! # use crossfade::{rows::ScanRows, testing::walk, Migration};
+//! # async fn example<D, P: ScanRows>(make: impl Fn(Migration) -> D, rows: impl Fn(&D) -> P) {
+//! let walked = walk("events", make, rows, |dao, visit| async move {
 //!     // write through the DAO, read back, and say what is wrong
 //!     # let _ = (dao, visit);
 //!     Ok(())
