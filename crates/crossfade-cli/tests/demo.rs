@@ -53,6 +53,24 @@ fn history_may_move_before_reads_are_compared() {
     assert_nothing_lost(&result);
 }
 
+/// However few rows there are, and whether comparisons or the verification after the backfill meet them first.
+#[test]
+fn a_target_that_writes_something_wrong_is_found_in_shadow_and_left() {
+    for order in ["seed", "classic"] {
+        let (exit, result) = demo(&["--inject", "target-bug", "--order", order]);
+        assert_eq!(exit, 4, "{result}");
+        assert_eq!((&result["rolled_back"], &result["lost_writes"]), (&Value::Bool(true), &Value::from(0)), "{result}");
+        assert!(result["diverged"].as_u64().unwrap() > 0, "{result}");
+        let fields = result["differing_fields"].as_array().unwrap();
+        assert!(
+            !fields.is_empty() && fields.iter().all(|name| name == "arrival_delay" || name == "distance"),
+            "{result}"
+        );
+        let last = result["stages"].as_array().unwrap().last().unwrap();
+        assert_eq!(last["stage"], "shadow", "{result}");
+    }
+}
+
 #[test]
 fn a_target_that_is_down_for_a_while_loses_nothing() {
     let (exit, result) = demo(&["--inject", "target-down"]);

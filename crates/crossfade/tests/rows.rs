@@ -96,6 +96,51 @@ async fn settles_as(meddled: &Meddled<impl FnOnce(&Pair) + Send + 'static>, expe
     assert!(meddled.pair.equal());
 }
 
+/// A target whose `restore` writes something else than it is given.
+struct Twisting(Pair);
+
+impl RowPair for Twisting {
+    type Id = u64;
+    type Row = String;
+    type Error = Error;
+
+    async fn snapshot(&self, side: Side, id: &u64) -> Result<Option<String>, Error> {
+        self.0.snapshot(side, id).await
+    }
+
+    async fn restore(&self, side: Side, id: &u64, seen: Option<&String>, row: Option<&String>) -> Result<bool, Error> {
+        let twisted = row.map(|row| format!("{row} twisted")).filter(|_| id % 2 == 1);
+        self.0.restore(side, id, seen, twisted.as_ref().or(row)).await
+    }
+}
+
+impl ScanRows for Twisting {
+    async fn scan(&self, side: Side, after: Option<Cursor>, limit: usize) -> Result<Page<String>, Error> {
+        self.0.scan(side, after, limit).await
+    }
+
+    fn id_of(&self, row: &String) -> u64 {
+        self.0.id_of(row)
+    }
+
+    fn key_of(&self, row: &String) -> String {
+        self.0.key_of(row)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_keeps_another_row_than_it_is_given_is_named_and_does_not_stop_the_others() {
+    let twisting = Twisting(filled(6));
+    twisting.0.target.set(1, "1:wrong already");
+    let progress = Progress::default();
+    let moved = backfill(&twisting, Side::Source, &small(), &progress).await;
+    assert_eq!(moved, Err(RowsError::NotKept { side: Side::Target, rows: 1 }));
+    assert_eq!((progress.copied(), progress.not_kept()), (5, 1));
+    // Those that were put blindly are found by whoever reads them.
+    let found = verify(&twisting, Side::Source, &small(), &Progress::default()).await.unwrap();
+    assert_eq!(found.verdict, Verdict::Diverged(3));
+}
+
 #[tokio::test(start_paused = true)]
 async fn update_on_both_sides_between_read_and_put_stays_updated() {
     let update = |pair: &Pair| {

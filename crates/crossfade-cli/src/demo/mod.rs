@@ -77,7 +77,7 @@ enum Inject {
 }
 
 /// Backfill, verification and checks take their time too: live events arrive for so many times `--seconds`.
-const LIVE_FOR: f64 = 2.5;
+const LIVE_FOR: f64 = 3.0;
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';

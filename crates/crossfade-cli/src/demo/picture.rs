@@ -204,7 +204,7 @@ fn summary(scene: &Scene<'_>) -> String {
         format!("p50 {} p99 {}", micros(side.value_at_quantile(0.5)), micros(side.value_at_quantile(0.99)))
     };
     let work = match scene.work {
-        Some((what, done, of)) => format!(" · {what} {done} of {of} rows"),
+        Some((what, done, of)) => format!(" · {what} {done} of {of} rows of both sides"),
         None => String::new(),
     };
     format!(
@@ -302,7 +302,7 @@ fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>) {
     }
     if let Some((what, done, of)) = scene.work {
         let ratio = (done as f64 / of.max(1) as f64).clamp(0.0, 1.0);
-        let label = format!("{what}: {done} of {of} rows");
+        let label = format!("{what}: {done} of {of} rows of both sides");
         frame.render_widget(Gauge::default().gauge_style(Color::Yellow).ratio(ratio).label(label), place(8));
     }
 }

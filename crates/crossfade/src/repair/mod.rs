@@ -49,6 +49,9 @@ pub enum RepairError {
     /// The row changed under every attempt.
     #[error("the row changed under {0} attempts: it is tried again later")]
     Contended(u32),
+    /// Every put was taken and the authority stood still, yet the row reads back otherwise: a mistake in the DAO.
+    #[error("the {0} took the row and reads back another one: compare its `restore` with its `snapshot`")]
+    NotKept(Side),
 }
 
 impl RepairError {
@@ -56,13 +59,15 @@ impl RepairError {
     pub(crate) fn lingers(&self) -> bool {
         match self {
             RepairError::Store { call, .. } | RepairError::Unanswered { call, .. } => *call == "restore",
-            RepairError::Key { .. } | RepairError::Contended(_) => false,
+            RepairError::Key { .. } | RepairError::Contended(_) | RepairError::NotKept(_) => false,
         }
     }
 }
 
 /// Attempts in a row before a contended row is left for later.
 const ATTEMPTS: u32 = 16;
+/// So many puts of the same row, taken and not found again one after the other, are no race.
+const UNKEPT: u32 = 8;
 
 /// Copies the authority's present value of one row to the other side (R6).
 ///
@@ -80,6 +85,9 @@ pub async fn reconcile<P: RowPair>(
 ) -> Result<Repaired, RepairError> {
     let secondary = authority.other();
     let mut done = Repaired::Unchanged;
+    // What was put last; none when the authority moved on since, or somebody else was there first.
+    let mut put: Option<Option<P::Row>> = None;
+    let mut refused_to_keep = 0;
     for _ in 0..ATTEMPTS {
         // The secondary first: then a put that lands late finds another copy than the one it was made from.
         let copy = snapshot(pair, secondary, id, timeout).await?;
@@ -87,11 +95,14 @@ pub async fn reconcile<P: RowPair>(
         if truth == copy {
             return Ok(done);
         }
-        let put = pair.restore(secondary, id, copy.as_ref(), truth.as_ref());
-        match guarded(put, timeout).await {
-            Outcome::Answered(Ok(true)) => done = Repaired::Copied,
+        refused_to_keep = if put.as_ref() == Some(&truth) { refused_to_keep + 1 } else { 0 };
+        if refused_to_keep == UNKEPT {
+            return Err(RepairError::NotKept(secondary));
+        }
+        match guarded(pair.restore(secondary, id, copy.as_ref(), truth.as_ref()), timeout).await {
+            Outcome::Answered(Ok(true)) => (done, put) = (Repaired::Copied, Some(truth)),
             // Somebody else was there first: look again.
-            Outcome::Answered(Ok(false)) => {}
+            Outcome::Answered(Ok(false)) => put = None,
             Outcome::Answered(Err(error)) => return Err(store("restore", secondary, &error)),
             Outcome::TimedOut | Outcome::Panicked => {
                 return Err(RepairError::Unanswered { call: "restore", side: secondary });

@@ -1,6 +1,6 @@
 //! The background task that clears marks: as they come due, a few rows at a time, under the plan in force.
 
-use super::Repaired;
+use super::{RepairError, Repaired};
 use crate::marks::Due;
 use crate::migration::Inner;
 use futures::StreamExt;
@@ -78,6 +78,10 @@ pub(crate) async fn repair(inner: &Inner, due: &Due) {
             inner.totals.repair_failures.fetch_add(1, Ordering::Relaxed);
             let wait = if error.lingers() { options.linger } else { options.linger.min(Duration::from_millis(200)) };
             inner.marks.postpone(due, wait);
+            if matches!(error, RepairError::NotKept(_)) {
+                tracing::warn!(migration = %inner.id, key_digest = %crate::key::digest(&due.id.key), "{error}");
+                return;
+            }
             // The store's words may hold row values: they go to whoever asks for a repair, not to the log.
             tracing::debug!(migration = %inner.id, key_digest = %crate::key::digest(&due.id.key), "a repair failed and is tried again");
         }
