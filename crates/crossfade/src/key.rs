@@ -23,32 +23,41 @@ pub trait ParseKey: Key + Sized {
 /// Joins the parts of a key made of several.
 pub const PART: char = '\u{1f}';
 
-/// Two digits at a time: the key of every operation passes here.
-const PAIRS: &[u8; 200] =
-    b"0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849\
-    5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899";
+/// Eight decimal digits at once, the first in the lowest byte: the key of every operation passes here.
+/// The method is Paul Khuong's ("How to print integers really fast", 2017): halves, quarters and eighths of the number
+/// are divided side by side in one word.
+#[inline]
+const fn digits(below_ten_to_the_eighth: u64) -> u64 {
+    let fours = below_ten_to_the_eighth / 10_000 | (below_ten_to_the_eighth % 10_000) << 32;
+    let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
+    let twos = ((fours - 100 * hundreds) << 16) + hundreds;
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    ((twos - 10 * tens) << 8) + tens
+}
 
 /// Calls `use_text` with the digits of an integer, written on the stack.
 #[inline]
-fn with_digits<R>(negative: bool, mut magnitude: u64, use_text: impl FnOnce(&str) -> R) -> R {
-    // A sign and the 20 digits of the largest.
-    let mut bytes = [0; 21];
-    let mut start = bytes.len();
-    while magnitude >= 10 {
-        let pair = (magnitude % 100) as usize * 2;
-        magnitude /= 100;
-        start -= 2;
-        bytes[start..start + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
-    }
-    // One digit is left, unless their number is even.
-    if magnitude > 0 || start == bytes.len() {
-        start -= 1;
-        bytes[start] = b'0' + magnitude as u8;
-    }
+fn with_digits<R>(negative: bool, magnitude: u64, use_text: impl FnOnce(&str) -> R) -> R {
+    const CHUNK: u64 = 100_000_000;
+    const ZEROS: u64 = u64::from_le_bytes([b'0'; 8]);
+    // A sign, and three chunks of eight digits.
+    let mut bytes = [b'-'; 25];
+    let mut rest = magnitude;
+    let mut end = bytes.len();
+    let start = loop {
+        let chunk = digits(rest % CHUNK);
+        bytes[end - 8..end].copy_from_slice(&(chunk + ZEROS).to_le_bytes());
+        rest /= CHUNK;
+        if rest == 0 {
+            // The last digit stays even where it is a zero.
+            break end - 8 + (chunk.trailing_zeros() as usize / 8).min(7);
+        }
+        end -= 8;
+    };
     if negative {
-        start -= 1;
-        bytes[start] = b'-';
+        bytes[start - 1] = b'-';
     }
+    let start = if negative { start - 1 } else { start };
     // Digits and a sign: always text.
     use_text(std::str::from_utf8(&bytes[start..]).unwrap_or_default())
 }

@@ -97,10 +97,10 @@ enum Named {
 impl Mirroring {
     pub(crate) fn begin(operation: &Operation, epoch: Arc<Epoch>, rows: Rows, authority: Side) -> Mirroring {
         let inner = Arc::clone(&operation.inner);
-        let begin = |row: &str| inner.order.begin(xxhash_rust::xxh3::xxh3_64(row.as_bytes()));
+        let begin = |row: &Touched| inner.order.begin(row.digest());
         let touched = rows.touched();
-        let first = touched.first().map(|row| begin(row.row()));
-        let writing = touched.iter().skip(1).map(|row| begin(row.row())).collect();
+        let first = touched.first().map(begin);
+        let writing = touched.iter().skip(1).map(begin).collect();
         for row in touched {
             inner.in_flight.begin(row.bucket());
         }
@@ -136,7 +136,7 @@ impl Mirroring {
             self.inner.marks.suspect_everything();
             return;
         };
-        self.first = Some(self.inner.order.begin(xxhash_rust::xxh3::xxh3_64(row.as_str().as_bytes())));
+        self.first = Some(self.inner.order.begin(row.digest()));
         self.inner.in_flight.begin(*bucket);
         self.rows = Rows::One(Touched::named(key.clone(), row, *bucket));
         self.named = Named::After;

@@ -29,6 +29,11 @@ impl Touched {
         Touched { row, key, bucket }
     }
 
+    /// Names the row in the row order.
+    pub(crate) fn digest(&self) -> u64 {
+        self.row.digest()
+    }
+
     /// Canonical text of the row key.
     pub(crate) fn row(&self) -> &str {
         self.row.as_str()
@@ -63,6 +68,14 @@ impl KeyText {
     /// The text of a row key, which must not be missing (R13).
     pub(crate) fn of_row(row: &(impl Key + ?Sized)) -> Result<KeyText, MissingKey> {
         row.with_text(|text| CohortKey::new(text).map(|_| KeyText::from(text)))
+    }
+
+    /// A hash of the text.
+    pub(crate) fn digest(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(match self {
+            KeyText::Short { length, bytes } => &bytes[..usize::from(*length)],
+            KeyText::Long(text) => text.as_bytes(),
+        })
     }
 
     pub(crate) fn as_str(&self) -> &str {
