@@ -114,10 +114,10 @@ impl Report {
     }
 
     fn print_table(&self) {
-        let Decision { ns, text_key_ns, stage_of_ns } = self.decision;
+        let Decision { ns, integer_key_ns, begun_ns } = self.decision;
         println!("above calling the DAO directly, per operation; medians of {} rounds", self.rounds);
         println!();
-        println!("decision {ns:.0} ns (text key {text_key_ns:.0}, stage alone {stage_of_ns:.0})");
+        println!("decision {ns:.0} ns (integer key {integer_key_ns:.0}; a read begun {begun_ns:.0})");
         for (title, rows) in [("DAOs that are ready at once", &self.ready), ("DAOs that yield once", &self.yielding)] {
             println!();
             println!("{title}");

@@ -12,8 +12,10 @@ use crossfade_core::{Checks, Effect, MarkReason, Options, Side};
 #[cfg(not(feature = "testing"))]
 use futures::FutureExt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -207,7 +209,23 @@ pub(crate) struct Running(Option<(JoinHandle<()>, Duration)>);
 impl Running {
     /// Waits for it up to the plan's `secondary_wait` from `answered` on; then it goes on in the background. Cancel safe.
     pub(crate) async fn within(self, operation: &Operation, answered: Instant) {
-        let Some((running, wait)) = self.0 else { return };
+        let Some((mut running, wait)) = self.0 else { return };
+        // A store in this process has often answered by the caller's next turn: only then is a timer worth its price.
+        let mut turns = 0;
+        let at_once = std::future::poll_fn(|context| {
+            if Pin::new(&mut running).poll(context).is_ready() {
+                return Poll::Ready(true);
+            }
+            turns += 1;
+            if turns == 2 {
+                return Poll::Ready(false);
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        });
+        if at_once.await {
+            return;
+        }
         if tokio::time::timeout_at(answered + wait, running).await.is_err() {
             operation.stats.count(Counter::SecondaryLate);
         }
