@@ -13,7 +13,8 @@ use futures::future::BoxFuture;
 
 use crate::{
     Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Row, RowKey,
-    StoreError, Table, TableSpec, port::RawRows,
+    StoreError, Table, TableSpec,
+    port::{Inserted, RawDump, RawFormat, RawRows},
 };
 
 /// A kind of call.
@@ -201,7 +202,7 @@ impl Table for FaultyTable {
     }
 
     fn raw(&self) -> Option<&dyn RawRows> {
-        self.inner.raw()
+        self.inner.raw().map(|_| self as &dyn RawRows)
     }
 
     async fn checksums(&self, fences: &[RowKey]) -> Result<Vec<Checksum>, StoreError> {
@@ -216,5 +217,55 @@ impl Table for FaultyTable {
 
     async fn have_ended(&self, token: &OpenWrites) -> Result<bool, StoreError> {
         self.inner.have_ended(token).await
+    }
+}
+
+fn no_raw() -> StoreError {
+    StoreError::new(ErrorKind::Unsupported, "no raw rows")
+}
+
+/// Dumps are scans, loads are loads, and conditional inserts are writes.
+#[async_trait]
+impl RawRows for FaultyTable {
+    #[expect(clippy::expect_used, reason = "only handed out where the real table has raw rows")]
+    fn format(&self) -> &RawFormat {
+        self.inner.raw().expect("handed out by `raw`").format()
+    }
+
+    async fn dump(&self, range: &Range) -> Result<RawDump, StoreError> {
+        let faults = self.begin(Point::Scan).await?;
+        let done = self.inner.raw().ok_or_else(no_raw)?.dump(range).await;
+        self.end(faults, done).await
+    }
+
+    async fn dump_in_order(&self, range: &Range) -> Result<RawDump, StoreError> {
+        let faults = self.begin(Point::Scan).await?;
+        let done = self.inner.raw().ok_or_else(no_raw)?.dump_in_order(range).await;
+        self.end(faults, done).await
+    }
+
+    async fn insert_absent(&self, dump: RawDump) -> Result<Inserted, StoreError> {
+        let mut faults = self.begin(Point::Write).await?;
+        if let Some(at) = faults.iter().position(|f| matches!(f, Fault::LandsLater(_))) {
+            if let Fault::LandsLater(when) = faults.remove(at) {
+                let inner = self.inner.clone();
+                tokio::spawn(async move {
+                    when.await;
+                    if let Some(raw) = inner.raw() {
+                        // Nobody hears the outcome: that is the fault.
+                        drop(raw.insert_absent(dump).await);
+                    }
+                });
+            }
+            return Err(StoreError::new(ErrorKind::Lost, "the answer was lost by the test"));
+        }
+        let done = self.inner.raw().ok_or_else(no_raw)?.insert_absent(dump).await;
+        self.end(faults, done).await
+    }
+
+    async fn load(&self, dump: RawDump) -> Result<u64, StoreError> {
+        let faults = self.begin(Point::Load).await?;
+        let done = self.inner.raw().ok_or_else(no_raw)?.load(dump).await;
+        self.end(faults, done).await
     }
 }

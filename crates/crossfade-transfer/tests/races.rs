@@ -274,23 +274,28 @@ async fn a_put_whose_answer_is_lost_is_counted_once() {
 
 #[tokio::test]
 async fn throttled_and_conflicting_puts_are_asked_again() {
-    let lab = lab("throttled", To::Postgres).await;
-    lab.at_source("INSERT INTO t SELECT i, 'v' FROM generate_series(1, 50) i").await;
-    let (pair, source, target) = lab.pair(COHORT, |_| {}).await;
-    for (n, kind) in [
-        crossfade_stores::ErrorKind::Throttled,
-        crossfade_stores::ErrorKind::Conflict,
-        crossfade_stores::ErrorKind::Unreachable,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        target.at(Point::Write, n, Fault::Refuse(kind));
-        source.at(Point::Read, n, Fault::Refuse(kind));
-        source.at(Point::Scan, n, Fault::Refuse(kind));
+    for to in BOTH {
+        let lab = lab("throttled", to).await;
+        lab.at_source("INSERT INTO t SELECT i, 'v' FROM generate_series(1, 50) i").await;
+        let (pair, source, target) = lab.pair(COHORT, |_| {}).await;
+        for (n, kind) in [
+            crossfade_stores::ErrorKind::Throttled,
+            crossfade_stores::ErrorKind::Conflict,
+            crossfade_stores::ErrorKind::Unreachable,
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            target.at(Point::Write, n, Fault::Refuse(kind));
+            source.at(Point::Scan, n, Fault::Refuse(kind));
+            // Between two PostgreSQL the second read is a second dump.
+            if to == To::Sqlite {
+                source.at(Point::Read, n, Fault::Refuse(kind));
+            }
+        }
+        let report = backfill(&pair, &options()).await.unwrap();
+        assert_eq!((target.unplayed(), source.unplayed()), (vec![], vec![]));
+        assert_eq!(report.rows_written, 50);
+        lab.end().await;
     }
-    let report = backfill(&pair, &options()).await.unwrap();
-    assert!(target.unplayed().is_empty() && source.unplayed().is_empty());
-    assert_eq!(report.rows_written, 50);
-    lab.end().await;
 }

@@ -165,6 +165,15 @@ pub struct RawFormat(pub String);
 /// The bytes of a range. It ends with `None` only when the store said that it was the end.
 pub type RawDump = BoxStream<'static, Result<Bytes, StoreError>>;
 
+/// What became of the rows of a dump.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Inserted {
+    /// Rows of the dump.
+    pub rows: u64,
+    /// Those that were not there, and are now.
+    pub inserted: u64,
+}
+
 /// The bulk path without decoding.
 #[async_trait]
 pub trait RawRows: Send + Sync {
@@ -173,6 +182,13 @@ pub trait RawRows: Send + Sync {
 
     /// The rows of a range as of one moment.
     async fn dump(&self, range: &Range) -> Result<RawDump, StoreError>;
+
+    /// As [`RawRows::dump`], in key order: two of them of the same rows are the same bytes.
+    async fn dump_in_order(&self, range: &Range) -> Result<RawDump, StoreError>;
+
+    /// Puts the rows of a dump whose keys are not there, as one transaction, and never overwrites: the conditional [`Table::write`] of inserts, without
+    /// decoding. On `Ok` it is durable. On `Err` nothing was done, except `Lost`, where it may have been, or may be within the linger.
+    async fn insert_absent(&self, dump: RawDump) -> Result<Inserted, StoreError>;
 
     /// Loads a dump as one transaction and returns the number of rows, durable. All or nothing: on `Err` (also an `Err` in the dump) nothing is loaded,
     /// except `Lost`, where it is not known.

@@ -8,7 +8,7 @@ use tokio_postgres::CopyInSink;
 use super::{PostgresTable, connect::Session, errors};
 use crate::{
     ErrorKind, Range, Row, StoreError,
-    port::{RawDump, RawFormat, RawRows},
+    port::{Inserted, RawDump, RawFormat, RawRows},
 };
 
 /// Signature, flags, no header extension.
@@ -97,13 +97,15 @@ pub(super) enum CopyError {
     Database(tokio_postgres::Error),
 }
 
-#[async_trait]
-impl RawRows for PostgresTable {
-    fn format(&self) -> &RawFormat {
-        &self.raw
-    }
+/// Whether a dump's rows come in key order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rows {
+    AsTheyCome,
+    InOrder,
+}
 
-    async fn dump(&self, range: &Range) -> Result<RawDump, StoreError> {
+impl PostgresTable {
+    async fn copy_out(&self, range: &Range, rows: Rows) -> Result<RawDump, StoreError> {
         let shape = &self.shape;
         let Range::Keys { from, to } = range else {
             return Err(StoreError::new(
@@ -116,7 +118,11 @@ impl RawRows for PostgresTable {
             conditions.push(format!("({}) {operator} {}", shape.key_list, shape.key_literal(key)?));
         }
         let bounds = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        let sql = format!("COPY (SELECT {} FROM {}{bounds}) TO STDOUT (FORMAT binary)", shape.list, shape.table);
+        let order = match rows {
+            Rows::AsTheyCome => String::new(),
+            Rows::InOrder => format!(" ORDER BY {}", shape.key_list),
+        };
+        let sql = format!("COPY (SELECT {} FROM {}{bounds}{order}) TO STDOUT (FORMAT binary)", shape.list, shape.table);
         let what = format!("cannot copy out of {}", shape.shown);
         let mut session = self.store.client().await?;
         session.begin();
@@ -146,6 +152,72 @@ impl RawRows for PostgresTable {
             }
         });
         Ok(Box::pin(blocks))
+    }
+}
+
+#[async_trait]
+impl RawRows for PostgresTable {
+    fn format(&self) -> &RawFormat {
+        &self.raw
+    }
+
+    async fn dump(&self, range: &Range) -> Result<RawDump, StoreError> {
+        self.copy_out(range, Rows::AsTheyCome).await
+    }
+
+    async fn dump_in_order(&self, range: &Range) -> Result<RawDump, StoreError> {
+        self.copy_out(range, Rows::InOrder).await
+    }
+
+    async fn insert_absent(&self, mut dump: RawDump) -> Result<Inserted, StoreError> {
+        let shape = &self.shape;
+        let what = format!("cannot write to {}", shape.shown);
+        let mut session = self.store.client().await?;
+        session.begin();
+        let limit = self.store.write_timeout();
+        let create = format!(
+            "BEGIN; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis};
+             CREATE TEMP TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS AS SELECT {list} FROM {table} WITH NO DATA",
+            millis = limit.as_millis(),
+            stage = shape.stage,
+            list = shape.list,
+            table = shape.table
+        );
+        // Nothing is committed before the last statement: until then every failure undoes all of it, also a connection that is lost.
+        let undone = |e: tokio_postgres::Error| match errors::of(what.clone(), e) {
+            e if e.kind() == ErrorKind::Lost => {
+                StoreError::new(ErrorKind::Unreachable, format!("{what}: the connection was lost before the commit"))
+                    .caused_by(e)
+            }
+            e => e,
+        };
+        session.batch_execute(&create).await.map_err(undone)?;
+        let sql = format!("COPY pg_temp.{} ({}) FROM STDIN (FORMAT binary)", shape.stage, shape.list);
+        let sink: CopyInSink<Bytes> = session.copy_in(sql.as_str()).await.map_err(undone)?;
+        pin_mut!(sink);
+        while let Some(block) = dump.next().await {
+            sink.feed(block?).await.map_err(undone)?;
+        }
+        let rows = sink.finish().await.map_err(undone)?;
+        let sql = format!(
+            "INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM pg_temp.{stage} ON CONFLICT ({keys}) DO NOTHING",
+            table = shape.table,
+            list = shape.list,
+            stage = shape.stage,
+            keys = shape.key_list
+        );
+        let statement = session.prepare_cached(&sql).await.map_err(undone)?;
+        let inserted = session.execute(&statement, &[]).await.map_err(undone)?;
+        match tokio::time::timeout(limit, session.batch_execute("COMMIT")).await {
+            Ok(Ok(())) => {
+                session.finish();
+                Ok(Inserted { rows, inserted })
+            }
+            Ok(Err(e)) => Err(errors::of(format!("{what}: no answer to the commit"), e)),
+            Err(_) => {
+                Err(StoreError::new(ErrorKind::Lost, format!("{what}: no answer to the commit within {limit:?}")))
+            }
+        }
     }
 
     async fn load(&self, mut dump: RawDump) -> Result<u64, StoreError> {
