@@ -4,6 +4,7 @@
 
 mod measure;
 mod overhead;
+mod transfer;
 
 use clap::{Parser, Subcommand};
 
@@ -18,10 +19,13 @@ struct Arguments {
 enum Run {
     /// CPU and allocations per operation, above calling the DAO directly.
     Overhead(overhead::Arguments),
+    /// Backfill and verification of whole tables, beside the tools that people use today.
+    Transfer(transfer::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().run {
         Run::Overhead(arguments) => overhead::run(&arguments),
+        Run::Transfer(arguments) => transfer::run(&arguments),
     }
 }
