@@ -10,7 +10,7 @@ use crossfade_api::wire::{
     AutoDoc, BackfillDoc, DriftDoc, EvidenceDoc, GateDoc, HistoryEntry, InstanceDoc, InstanceKind, Instances, Ladder,
     LastStepDoc, Outcome, Protection, Publication, Rung, Status, StepDoc, VerificationDoc,
 };
-use crossfade_core::{Edge, Phase, Plan, Position, Share, Side, Stage, Switches, Verdict};
+use crossfade_core::{Checks, Edge, Phase, Plan, Position, Share, Side, Stage, Switches, Verdict};
 use std::time::Duration;
 
 /// Where one migration stands.
@@ -237,6 +237,10 @@ fn drift(migration: &Migration) -> Vec<DriftDoc> {
     };
     let (wanted, actual) = (options(&declared.options), options(&in_force.options));
     for (name, value) in &wanted {
+        // A verification turns full checks on by itself (R5): nobody has to write that into a file.
+        if name == "checks" && in_force.options.checks == Checks::Full {
+            continue;
+        }
         compare(name, value.to_string(), actual.get(name).map(ToString::to_string).unwrap_or_default());
     }
     drift
