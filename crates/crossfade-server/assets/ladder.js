@@ -63,11 +63,11 @@ export const switches = (status) => {
     h('b', {}, percent(share))))));
 };
 
-/** The stage that comes next, and a share to propose: small where authority moves. */
+/** The stage that comes next, and a share to propose: the next larger one, and small where authority moves. */
 export const next = (status) => {
-  const here = status.ladder.stages.filter((rung) => rung.percent > 0).map((rung) => rung.stage);
-  const last = STAGES.indexOf(here.at(-1));
-  if (here.length > 1) return { stage: here.at(-1), percent: 100 };
+  const here = status.ladder.stages.filter((rung) => rung.percent > 0);
+  const last = STAGES.indexOf(here.at(-1).stage);
+  if (here.length > 1) return { stage: STAGES[last], percent: [1, 5, 25, 50, 100].find((share) => share > here.at(-1).percent) ?? 100 };
   const stage = STAGES[Math.min(last + 1, STAGES.length - 1)];
   return { stage, percent: ['live', 'complete'].includes(stage) ? 1 : 10 };
 };

@@ -39,6 +39,11 @@ impl Client {
         Ok(Client { http, url: url.trim_end_matches('/').to_owned(), token })
     }
 
+    /// A control plane in this process, whose token is at hand.
+    pub(crate) fn with_token(url: &str, token: &str) -> Result<Client, Failure> {
+        Ok(Client { token: Some(token.to_owned()), ..Client::new(url, None)? })
+    }
+
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<T, Refused> {
         let mut request = self.http.request(method, format!("{}{path}", self.url));
         if let Some(token) = &self.token {

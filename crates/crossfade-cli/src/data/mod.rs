@@ -9,7 +9,7 @@ mod check;
 mod init;
 mod opening;
 mod output;
-mod plane;
+pub(crate) mod plane;
 mod repair;
 mod verify;
 

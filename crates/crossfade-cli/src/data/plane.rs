@@ -37,17 +37,45 @@ const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
 /// How long the plane is tried to be told the end.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
 
+/// Rows done, and in all as far as known, of what the run is at.
+type Look = Box<dyn Fn() -> (u64, u64) + Send + Sync>;
+
 /// What the run is at.
 #[derive(Default)]
 struct Place {
     table: String,
-    counters: Option<(Arc<Counters>, Instant)>,
+    look: Option<(Look, Instant)>,
     /// Rows of the tables before, read and expected.
     before: (u64, u64),
 }
 
+/// Who hears what happens.
+#[derive(Clone)]
+pub(crate) enum Voice {
+    /// A person at a terminal, or a machine that reads lines.
+    Aloud(Context),
+    /// Nobody: whoever began the run tells of it.
+    Silent,
+}
+
+impl Voice {
+    fn say(&self, event: &str, text: &str) {
+        match self {
+            Voice::Aloud(context) => output::say(context, event, text),
+            Voice::Silent => {}
+        }
+    }
+
+    fn fail(&self, text: &str) {
+        match self {
+            Voice::Aloud(context) => output::fail(context, text),
+            Voice::Silent => tracing::error!("{text}"),
+        }
+    }
+}
+
 struct Shared {
-    context: Context,
+    voice: Voice,
     client: Client,
     id: String,
     instance: String,
@@ -57,7 +85,7 @@ struct Shared {
 }
 
 /// A registered run.
-pub(super) struct Run {
+pub(crate) struct Run {
     shared: Arc<Shared>,
     accompanied: JoinHandle<()>,
     /// Which claim of the target it works for (R10).
@@ -105,8 +133,21 @@ impl Run {
             output::fail(context, &failure.text());
             failure.exit()
         })?;
+        let run = Run::join(client, Voice::Aloud(context.clone()), id, kind, control).await?;
+        output::say(context, "registered", &format!("{} is registered with {server}", run.shared.instance));
+        Ok(Some(run))
+    }
+
+    /// Registers a run with this plane, waits until it may begin, and begins.
+    pub(crate) async fn join(
+        client: Client,
+        voice: Voice,
+        id: &str,
+        kind: InstanceKind,
+        control: &Control,
+    ) -> Result<Run, Exit> {
         let shared = Arc::new(Shared {
-            context: context.clone(),
+            voice,
             client,
             id: id.to_owned(),
             instance: new_instance(kind),
@@ -123,11 +164,7 @@ impl Run {
         let accompanied = tokio::spawn(accompany(Arc::clone(&shared), registered.publication, every));
         let run = Run { shared, accompanied, generation: 0 };
         match run.may_begin().await {
-            Ok(ticket) => {
-                let text = format!("{} is registered with {server}", run.shared.instance);
-                output::say(context, "registered", &text);
-                Ok(Some(Run { generation: ticket.generation, ..run }))
-            }
+            Ok(ticket) => Ok(Run { generation: ticket.generation, ..run }),
             Err(exit) => {
                 run.leave().await;
                 Err(exit)
@@ -156,7 +193,7 @@ impl Run {
             }
             let waits = waits(&problem);
             if waits != said {
-                output::say(&shared.context, "waiting", &waits);
+                shared.voice.say("waiting", &waits);
                 said = waits;
             }
             if shared.control.is_stopped() {
@@ -168,17 +205,24 @@ impl Run {
 
     /// The run is at this table now.
     pub(super) fn at(&self, table: &str, counters: &Arc<Counters>) {
+        let counters = Arc::clone(counters);
+        self.follow(table, move || (Counters::get(&counters.read), Counters::get(&counters.expected)));
+    }
+
+    /// The run is at this now; `look` says how many rows are done, and how many there are about.
+    pub(crate) fn follow(&self, what: &str, look: impl Fn() -> (u64, u64) + Send + Sync + 'static) {
         let mut place = self.shared.place.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((done, _)) = place.counters.take() {
-            place.before.0 += Counters::get(&done.read);
-            place.before.1 += Counters::get(&done.expected).max(Counters::get(&done.read));
+        if let Some((before, _)) = place.look.take() {
+            let (done, total) = before();
+            place.before.0 += done;
+            place.before.1 += total.max(done);
         }
-        place.table = table.to_owned();
-        place.counters = Some((Arc::clone(counters), Instant::now()));
+        place.table = what.to_owned();
+        place.look = Some((Box::new(look), Instant::now()));
     }
 
     /// Tells the plane how the run ended, and leaves. The exit code stays, unless the plane could not be told.
-    pub(super) async fn end(self, outcome: Outcome, exit: Exit) -> Exit {
+    pub(crate) async fn end(self, outcome: Outcome, exit: Exit) -> Exit {
         let shared = Arc::clone(&self.shared);
         let end = RunEnd { outcome, marks: MarkChange::default(), progress: Some(shared.progress()) };
         let began = Instant::now();
@@ -195,7 +239,7 @@ impl Run {
             Ok(()) => exit,
             Err(why) => {
                 let text = format!("the control plane does not know how this run ended ({why}): run the command again");
-                output::fail(&shared.context, &text);
+                shared.voice.fail(&text);
                 if exit == Exit::Done { Exit::Unreachable } else { exit }
             }
         }
@@ -205,11 +249,7 @@ impl Run {
         self.accompanied.abort();
         let shared = &self.shared;
         if let Err(no) = shared.client.post::<()>(&shared.path("/goodbye"), &Departure::default()).await {
-            output::say(
-                &shared.context,
-                "no_goodbye",
-                &format!("the control plane will miss this run: {}", words(&no)),
-            );
+            shared.voice.say("no_goodbye", &format!("the control plane will miss this run: {}", words(&no)));
         }
     }
 }
@@ -233,13 +273,13 @@ impl Shared {
     fn fit(&self, publication: &Publication) -> Result<(), Exit> {
         let Ok(plan) = Plan::new(publication.plan.clone()) else { return Ok(()) };
         let Some(why) = unfit(self.kind, &plan) else { return Ok(()) };
-        output::fail(&self.context, &format!("it is at `{}`: {why}", plan.position()));
+        self.voice.fail(&format!("it is at `{}`: {why}", plan.position()));
         Err(Exit::Refused)
     }
 
     /// Says why not, and with which exit code.
     fn no(&self, no: Refused) -> Exit {
-        output::fail(&self.context, &words(&no));
+        self.voice.fail(&words(&no));
         match no {
             Refused::Problem(problem) => problem.code.exit(),
             Refused::Failure(failure) => failure.exit(),
@@ -250,10 +290,10 @@ impl Shared {
         let place = self.place.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut done, mut total) = place.before;
         let mut rate = 0;
-        if let Some((counters, since)) = &place.counters {
-            let read = Counters::get(&counters.read);
+        if let Some((look, since)) = &place.look {
+            let (read, expected) = look();
             done += read;
-            total += Counters::get(&counters.expected).max(read);
+            total += expected.max(read);
             let seconds = since.elapsed().as_millis().max(1);
             rate = u64::try_from(u128::from(read) * 1_000 / seconds).unwrap_or(u64::MAX);
         }
@@ -306,7 +346,7 @@ async fn accompany(shared: Arc<Shared>, first: Publication, every: Duration) {
                     }
                     // The step waits until the run has ended and said goodbye.
                     Some(why) if !shared.control.is_stopped() => {
-                        output::say(&shared.context, "stopping", &format!("the migration moves on, stopping: {why}"));
+                        shared.voice.say("stopping", &format!("the migration moves on, stopping: {why}"));
                         shared.control.tell(Order::Stop);
                     }
                     Some(_) => {}
@@ -323,7 +363,7 @@ async fn accompany(shared: Arc<Shared>, first: Publication, every: Duration) {
             }
             Err(no) if !lost => {
                 lost = true;
-                output::say(&shared.context, "plane_lost", &format!("going on without an answer: {}", words(&no)));
+                shared.voice.say("plane_lost", &format!("going on without an answer: {}", words(&no)));
             }
             Err(_) => {}
         }
@@ -334,6 +374,6 @@ async fn acknowledge(shared: &Shared, revision: RevisionText) {
     let body = Acknowledgement { revision, marks: MarkChange::default() };
     // Unheard, the next sign of life brings it up again.
     if let Err(no) = shared.client.post::<HeartbeatAnswer>(&shared.path("/acknowledge"), &body).await {
-        output::say(&shared.context, "plane_lost", &words(&no));
+        shared.voice.say("plane_lost", &words(&no));
     }
 }
