@@ -191,3 +191,36 @@ fn a_plane_that_is_not_there_is_said_before_anything_is_moved() {
     let rows: i64 = target.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 0);
 }
+
+#[test]
+fn watching_is_a_picture_at_a_terminal_and_plain_lines_in_a_pipe() {
+    use std::io::{Read as _, Write as _};
+    let home = Home::new(1);
+    let url = std::fs::read_to_string(home.path("url")).unwrap();
+    let words = ["status", "events", "--watch", "--server", &url, "--token-file", "token"];
+    let mut piped = home.command(&words).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(piped.stdout.take().unwrap()).lines();
+    // The second time shows that it goes on.
+    for _ in 0..2 {
+        let line = lines.by_ref().map(Result::unwrap).find(|line| line.starts_with("events  off")).unwrap();
+        assert!(!line.contains('\x1b'), "{line:?}");
+    }
+    piped.kill().unwrap();
+    piped.wait().unwrap();
+
+    let command = format!("stty rows 30 cols 100; {} {}", env!("CARGO_BIN_EXE_crossfade"), words.join(" "));
+    let mut terminal = Command::new("script");
+    terminal.current_dir(home.folder.path()).args(["-qec", &command, "/dev/null"]).env("TERM", "xterm");
+    let mut terminal = terminal.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let (mut seen, mut buffer) = (String::new(), [0u8; 4096]);
+    let mut out = terminal.stdout.take().unwrap();
+    while !seen.contains("enough") {
+        let n = out.read(&mut buffer).unwrap();
+        assert!(n > 0, "it ended: {seen}");
+        seen.push_str(&String::from_utf8_lossy(&buffer[..n]));
+    }
+    terminal.stdin.as_mut().unwrap().write_all(b"q").unwrap();
+    out.read_to_string(&mut seen).unwrap();
+    assert_eq!(terminal.wait().unwrap().code(), Some(0), "{seen}");
+    assert!(seen.contains("\x1b[?1049h") && seen.contains("\x1b[?1049l"), "the screen is given back: {seen:?}");
+}

@@ -7,6 +7,7 @@ mod look;
 mod serve;
 mod step;
 mod tokens;
+mod watch;
 
 use crate::Global;
 use crate::say::Failure;
