@@ -20,12 +20,27 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-/// The whole file. Tables that other parts of crossfade own (`[server]`, …) are kept as they are.
+/// The whole file. Tables that are not named here are kept as they are.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Config {
     /// By id.
     #[serde(default)]
     pub migration: BTreeMap<String, MigrationConfig>,
+    /// The control plane that runs of the data side register with.
+    #[serde(default)]
+    pub server: Option<ServerConfig>,
+}
+
+/// A control plane. Other keys are left to those who serve one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct ServerConfig {
+    /// Where it is reached; none: runs register with none.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// A file with a token of it; without it the variable CROSSFADE_TOKEN.
+    #[serde(default)]
+    pub token_file: Option<std::path::PathBuf>,
 }
 
 /// One migration: two databases and the tables that move.
@@ -330,6 +345,7 @@ mod tests {
     const WHOLE: &str = r#"
 [server]
 listen = "127.0.0.1:7420"
+url = "http://127.0.0.1:7420"
 [migration.events]
 source = "postgres://app@db.internal/app"
 target = "dynamodb://eu-west-1"
@@ -345,6 +361,8 @@ amount = { lossy = "float" }
     #[test]
     fn the_file_of_the_design_is_read() {
         let config = Config::parse(WHOLE).unwrap();
+        let server = config.server.as_ref().unwrap();
+        assert_eq!((server.url.as_deref(), &server.token_file), (Some("http://127.0.0.1:7420"), &None));
         let table = &config.migration("events").unwrap().table["events"];
         assert_eq!(table.cohort, ["user_id"]);
         let MapConfig::Template(template) = &table.map["pk"] else { panic!("{:?}", table.map) };
@@ -370,7 +388,7 @@ amount = { lossy = "float" }
             assert!(error.contains(expected), "{change:?}: {error}");
         }
         let error = Config::parse(&WHOLE.replace("cohort = [", "cohorts = [")).unwrap_err().to_string();
-        assert!(error.contains("line 8"), "{error}");
+        assert!(error.contains("line 9"), "{error}");
     }
 
     #[test]

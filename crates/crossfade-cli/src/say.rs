@@ -20,6 +20,16 @@ impl Failure {
         Failure::new(Exit::Usage, error)
     }
 
+    /// The exit code.
+    pub(crate) const fn exit(&self) -> Exit {
+        self.exit
+    }
+
+    /// The sentence, with its reasons.
+    pub(crate) fn text(&self) -> String {
+        format!("{:#}", self.error)
+    }
+
     /// Says it and gives the exit code.
     pub(crate) fn show(&self, json: bool) -> ExitCode {
         if json {

@@ -135,3 +135,53 @@ fn a_server_that_is_not_there_is_unreachable() {
     assert_eq!(output.status.code(), Some(6), "{errors}");
     assert!(errors.contains("check the URL"), "{errors}");
 }
+
+#[test]
+fn long_the_story_is_told_through_a_control_plane_and_seen_in_its_dashboard() {
+    use std::io::{BufRead as _, BufReader};
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_crossfade"));
+    demo.args(["demo", "--json", "--rows", "900", "--seconds", "6", "--serve"]);
+    let mut demo = demo.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(demo.stdout.take().unwrap())
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+    let serving = lines.by_ref().find(|line| line["event"] == "serving").unwrap();
+    let (url, login) = (serving["url"].as_str().unwrap(), serving["login"].as_str().unwrap());
+    let (page, code) = login.split_once("/#code=").unwrap();
+    assert_eq!(page, url);
+
+    // Whoever opens the link is logged in, and sees what the story is at.
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let http = reqwest::Client::new();
+    let (status, cookie) = runtime.block_on(async {
+        let come = http.post(format!("{url}/session")).json(&serde_json::json!({ "code": code })).send().await.unwrap();
+        let cookie = come.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        loop {
+            let seen = http.get(format!("{url}/v1/migrations")).header("cookie", &cookie).send().await.unwrap();
+            let seen: Value = seen.json().await.unwrap();
+            if seen["migrations"][0]["acknowledged"] == 1 {
+                return (seen["migrations"][0].clone(), cookie);
+            }
+        }
+    });
+    assert_eq!((&status["migration"], &status["instances"]), (&Value::from("events"), &Value::from(1)), "{status}");
+
+    // A pause at the dashboard does not end the story: it waits for its next step, and goes on when it is resumed.
+    let act = |what: &'static str| {
+        let request = http.post(format!("{url}/v1/migrations/events/{what}")).header("cookie", &cookie);
+        let answer = runtime.block_on(request.header("x-crossfade", "1").send()).unwrap();
+        assert!(answer.status().is_success(), "{what}: {answer:?}");
+    };
+    act("pause");
+    act("resume");
+
+    let lines: Vec<Value> = lines.collect();
+    let result = lines.last().unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(0), "{result}");
+    for count in ["lost_writes", "stale_reads", "mismatches", "diverged"] {
+        assert_eq!(result[count], 0, "{count} in {result}");
+    }
+    let stages: Vec<&str> =
+        result["stages"].as_array().unwrap().iter().map(|stop| stop["stage"].as_str().unwrap()).collect();
+    assert_eq!(stages.last(), Some(&"complete"), "{stages:?}");
+}

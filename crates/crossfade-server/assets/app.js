@@ -1,197 +1,268 @@
-// Renders what the status stream says, and nothing else: every number and every word comes from the server.
-'use strict';
-const $ = (id) => document.getElementById(id);
-const chosen = { id: decodeURIComponent(location.hash.slice(1)), all: [], stream: null, pending: null };
+// Follows the status stream and carries an operator's wishes to the API. Every number and every word comes from the server.
 
-const make = (name, text, attributes = {}) => {
-  const node = document.createElement(name);
-  if (text !== undefined) node.textContent = text;
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  return node;
-};
+import { h, put, rich, count, percent, plural } from './dom.js';
+import { show } from './view.js';
+import { next } from './ladder.js';
+import { windowAt } from './charts.js';
+
+const $ = (id) => document.getElementById(id);
+const state = { id: '', all: [], status: null, may: { act: false }, cursor: null, instances: null, entries: null, proposed: '', chosen: false, tick: -1, looked: 0, stream: null, wish: null };
+
 const ask = async (method, path, body) => {
   const headers = { 'x-crossfade': '1' };
   if (body !== undefined) headers['content-type'] = 'application/json';
   const answer = await fetch(path, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) });
   const text = await answer.text();
   const value = text ? JSON.parse(text) : null;
-  if (answer.status === 401) logIn();
+  if (answer.status === 401) visitors();
   if (!answer.ok) throw Object.assign(new Error(value?.detail ?? answer.statusText), { problem: value });
   return value;
 };
-const path = (rest = '') => `/v1/migrations/${encodeURIComponent(chosen.id)}${rest}`;
-const current = () => chosen.all.find((status) => status.migration === chosen.id);
-const ms = (us) => (us === null || us === undefined ? '–' : `${(us / 1000).toFixed(1)} ms`);
+const path = (rest = '') => `/v1/migrations/${encodeURIComponent(state.id)}${rest}`;
+const tell = (text, kind = '') => { $('connection').textContent = text; $('connection').className = kind; };
 
-const logIn = () => {
-  chosen.stream?.close();
-  chosen.stream = null;
+// ---------------------------------------------------------------------------------------------------- coming and going
+
+const visitors = () => {
+  state.stream?.close();
+  state.stream = null;
+  for (const id of ['page', 'logout', 'empty']) $(id).hidden = true;
   $('login').hidden = false;
-  for (const id of ['actions', 'history', 'logout']) $(id).hidden = true;
-  $('list').replaceChildren();
-  $('migration').replaceChildren();
+  $('who').textContent = '';
+  tell('');
   $('token').focus();
 };
 
+const enter = async () => {
+  const { name, role } = await ask('GET', '/session');
+  if (!role) return visitors();
+  state.may = { act: ['operator', 'admin'].includes(role) };
+  $('who').textContent = `${name}, ${role}`;
+  $('login').hidden = true;
+  $('logout').hidden = false;
+  $('act').hidden = !state.may.act;
+  follow();
+};
+
 const follow = () => {
-  chosen.stream?.close();
+  state.stream?.close();
   const stream = new EventSource('/v1/events');
-  chosen.stream = stream;
-  stream.addEventListener('open', () => { $('connection').textContent = 'live'; $('logout').hidden = false; $('login').hidden = true; });
-  stream.addEventListener('status', (event) => { chosen.all = JSON.parse(event.data).migrations; render(); });
+  state.stream = stream;
+  stream.addEventListener('status', (event) => {
+    tell('live', 'good');
+    state.all = JSON.parse(event.data).migrations;
+    draw();
+  });
   stream.addEventListener('error', () => {
-    $('connection').textContent = 'connection lost, trying again; applications keep their last plan';
-    if (stream.readyState === EventSource.CLOSED) logIn();
+    tell('connection lost, trying again; applications keep their last plan', 'bad');
+    // A session that has ended is no lost connection: the browser does not try again by itself.
+    if (stream.readyState === EventSource.CLOSED) setTimeout(() => enter().catch(() => follow()), 2_000);
   });
 };
 
-const table = (heads, rows) => {
-  const scroll = make('div', undefined, { class: 'scroll' });
-  const node = make('table');
-  const head = node.appendChild(make('thead')).appendChild(make('tr'));
-  for (const text of heads) head.append(make('th', text, { scope: 'col' }));
-  const body = node.appendChild(make('tbody'));
-  for (const row of rows) {
-    const line = body.appendChild(make('tr'));
-    for (const cell of row) line.append(make('td', cell));
-  }
-  scroll.append(node);
-  return scroll;
-};
-const chart = (title, windows, of) => {
-  const section = make('section');
-  section.append(make('h2', title));
-  const sides = ['source', 'target'];
-  const most = Math.max(1, ...windows.flatMap((window) => sides.map((side) => of(window[side]) ?? 0)));
-  const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');
-  svg.setAttribute('viewBox', '0 0 600 100');
-  svg.setAttribute('preserveAspectRatio', 'none');
-  svg.setAttribute('role', 'img');
-  svg.setAttribute('aria-label', `${title}, up to ${most}`);
-  for (const side of sides) {
-    const line = document.createElementNS('http://www.w3.org/2000/svg', 'polyline');
-    const points = windows.map((window, at) => `${(600 * at) / Math.max(1, windows.length - 1)},${98 - (95 * (of(window[side]) ?? 0)) / most}`);
-    line.setAttribute('points', points.join(' '));
-    line.setAttribute('class', side);
-    svg.append(line);
-  }
-  const key = make('p');
-  key.append(make('span', 'source ', { class: 'key-source' }), make('span', 'target', { class: 'key-target' }));
-  section.append(svg, key);
-  return section;
+// ------------------------------------------------------------------------------------------------------------- drawing
+
+const draw = () => {
+  const wanted = decodeURIComponent(location.hash.slice(1));
+  const found = state.all.find((status) => status.migration === wanted) ?? state.all[0] ?? null;
+  if (found?.migration !== state.id) Object.assign(state, { id: found?.migration ?? '', instances: null, entries: null, cursor: null, tick: -1, proposed: '', chosen: false });
+  state.status = found;
+  $('page').hidden = !found;
+  $('empty').hidden = Boolean(found);
+  document.title = found ? `${found.migration} at ${found.position} · crossfade` : 'crossfade';
+  show(state);
+  if (!found) return;
+  $('pause').textContent = found.paused ? 'Resume' : 'Pause';
+  $('retire').disabled = found.position !== 'complete' || found.retired;
+  propose(found);
+  look(found);
 };
 
-const render = () => {
-  if (!current() && chosen.all.length) chosen.id = chosen.all[0].migration;
-  $('list').replaceChildren(...chosen.all.map((status) => {
-    const button = make('button', `${status.migration}: ${status.position}`, { type: 'button', 'aria-current': String(status.migration === chosen.id) });
-    button.addEventListener('click', () => { chosen.id = status.migration; location.hash = chosen.id; render(); entries(); });
-    return button;
-  }));
-  const status = current();
-  const page = $('migration');
-  $('actions').hidden = !status;
-  $('history').hidden = !status;
-  if (!status) { page.replaceChildren(make('p', 'no migration yet')); return; }
-  $('pause').textContent = status.paused ? 'resume' : 'pause';
-  const parts = [make('h2', `${status.migration} is at ${status.position}`, { id: 'position' })];
-  const ladder = make('ol', undefined, { class: 'ladder' });
-  for (const rung of status.ladder.stages) {
-    const s = rung.switches;
-    const item = make('li', undefined, rung.percent > 0 ? { class: 'here' } : {});
-    item.append(make('div', `${rung.stage} ${rung.percent} %`));
-    const on = ['write-source', 'read-source', 'write-target', 'read-target'].filter((name) => s[name]);
-    item.append(make('div', on.join(', '), { class: 'soft' }), make('div', `authority: ${s.authority}`, { class: 'soft' }));
-    ladder.append(item);
-  }
-  parts.push(ladder, make('p', `revision ${status.publication.revision}; ${status.acknowledged} of ${status.instances} instances acknowledged; ${status.protection.label}`));
-  if (status.step) {
-    const waits = [...status.step['waiting-for'], ...status.step['waiting-also']];
-    parts.push(make('p', `step to ${status.step.goal} (${status.step.phase}), by ${status.step.by}${waits.length ? `, waits for ${waits.join(', ')}` : ''}`, { id: 'step' }));
-  }
-  if (status['last-step']?.abandoned) parts.push(make('p', `the last step was given up: ${status['last-step'].abandoned}`, { class: 'bad' }));
-  for (const who of status['waiting-for']) parts.push(make('p', `blocks the next revision: ${who}`, { class: 'bad' }));
-  parts.push(make('h2', 'gate'));
-  if (status.gate.go) parts.push(make('p', 'open', { class: 'good' }));
-  const list = make('ul');
-  for (const blocker of status.gate.blockers) {
-    const item = make('li', `${blocker.detail} `);
-    item.append(make('a', blocker.code, { href: blocker.runbook }));
-    list.append(item);
-  }
-  for (const caution of status.gate.cautions) list.append(make('li', caution));
-  parts.push(list);
-  parts.push(make('h2', 'operations, last minute'), table(
-    ['operation', 'source calls', 'p50', 'p99', 'errors', 'target calls', 'p50', 'p99', 'errors', 'compared', 'matched', 'mismatched', 'unknown'],
-    status.operations.map((o) => [o.operation, o.source.calls, ms(o.source['p50-us']), ms(o.source['p99-us']), o.source.errors, o.target.calls, ms(o.target['p50-us']), ms(o.target['p99-us']), o.target.errors, o.comparisons.compared, o.comparisons.matched, o.comparisons.mismatched, o.comparisons.unknown])));
-  if (status.windows.length > 1) {
-    parts.push(chart('p99 latency', status.windows, (side) => side['p99-us']), chart('errors', status.windows, (side) => side.errors));
-  }
-  if (status.mismatches.length) {
-    parts.push(make('h2', 'reads that differed'), table(['operation', 'key digest', 'fields'], status.mismatches.slice(-10).map((m) => [m.operation, m['key-digest'], m.fields.join(', ')])));
-  }
-  if (status.runs.length) {
-    parts.push(make('h2', 'runs'), table(['run', 'kind', 'done', 'of', 'rows/s'], status.runs.map((run) => [run.instance, run.kind, run.progress?.done ?? 0, run.progress?.total ?? '', run.progress?.rate ?? ''])));
-  }
-  page.replaceChildren(...parts);
+/** The next step, as long as nobody has chosen another. */
+const propose = (status) => {
+  if (state.proposed === status.publication.revision || state.chosen) return;
+  state.proposed = status.publication.revision;
+  const step = next(status);
+  $('stage').value = step.stage;
+  $('percent').value = step.percent;
 };
 
-const entries = async () => {
-  if (!chosen.id) return;
-  const page = await ask('GET', path('/history?limit=20'));
-  $('entries').replaceChildren(...page.entries.map((entry) =>
-    make('li', `${new Date(entry['at-ms']).toLocaleString()} ${entry.by}: ${entry.text}`, { value: entry.tick })));
+/** What the status does not carry: looked at when something happened, and instances every few seconds. */
+const look = async (status) => {
+  const happened = state.tick !== status.tick;
+  if (!happened && performance.now() - state.looked < 5_000) return;
+  state.tick = status.tick;
+  state.looked = performance.now();
+  const id = state.id;
+  const [instances, page] = await Promise.all([ask('GET', path('/instances')), happened ? ask('GET', path('/history?limit=15')) : null]).catch(() => [null, null]);
+  if (id !== state.id) return;
+  if (instances) state.instances = instances;
+  if (page) state.entries = page.entries;
+  show(state);
 };
 
-const show = (preview, act) => {
-  chosen.pending = act;
-  $('preview-title').textContent = `to ${preview.goal} by ${preview.revisions.join(', ')}`;
-  const effects = [...preview.effects];
-  if (preview['held-at-most-ms']) effects.push(`held for ${preview['held-at-most-ms']} ms at the most, then given up`);
-  $('effects').replaceChildren(...effects.map((text) => make('li', text)));
-  $('blockers').replaceChildren(...preview.gate.blockers.map((blocker) => make('li', `blocked: ${blocker.detail}`, { class: 'bad' })));
-  $('way-back').textContent = `way back: ${preview['way-back']}`;
-  const named = preview['needs-confirmation'];
-  for (const id of ['confirm', 'confirm-label']) $(id).hidden = !named;
+// -------------------------------------------------------------------------------------------------------------- asking
+
+/** Asks before something is done. `act` gets what was typed. */
+const before = ({ title, body, go, confirm, force, refused, act }) => {
+  state.wish = { act, confirm, force };
+  $('ask-title').textContent = title;
+  put('ask-body', body);
+  $('force').checked = false;
+  $('ask-force').hidden = !force;
   $('confirm').value = '';
+  $('ask-confirm').hidden = !confirm;
   $('refusal').textContent = '';
-  $('preview').showModal();
+  $('go').textContent = go;
+  $('go').disabled = Boolean(refused);
+  $('ask').showModal();
 };
 
-const acting = async (work) => {
-  try { await work(); } catch (error) { $('connection').textContent = `refused: ${error.message}`; }
+const gate = (doc) => {
+  if (doc.go) return doc.cautions.map((caution) => h('p', { class: 'note warn' }, rich(caution)));
+  return [h('p', { class: 'note bad' }, h('b', {}, 'The gate refuses. '), `${plural(doc.blockers.length, 'thing')} in the way:`),
+    h('ul', { class: 'blockers' }, doc.blockers.map((blocker) => h('li', {}, rich(blocker.detail), ' ', h('a', { href: blocker.runbook, target: '_blank', rel: 'noreferrer' }, `what to do: ${blocker.code}`))))];
 };
+
+const preview = (doc, rest) => {
+  const held = doc['held-at-most-ms'];
+  const body = [
+    h('ul', { class: 'effects' }, doc.effects.map((text) => h('li', {}, text)),
+      held && h('li', {}, `held for ${held / 1e3} s at the most; past it the step is given up, and nothing has changed`),
+      h('li', {}, h('b', {}, 'way back: '), doc['way-back'])),
+    doc['waiting-for'].length > 0 && h('p', { class: 'note warn' }, `It would wait for ${doc['waiting-for'].slice(0, 5).join(', ')}.`),
+    gate(doc.gate),
+    h('p', { class: 'soft' }, `${plural(doc.revisions.length, 'revision')}: ${doc.revisions.join(', ')}; ${percent(doc.moving)} of keys move`),
+  ];
+  before({ title: `${state.id}: to ${doc.goal}`, body, refused: !doc.gate.go, ...rest });
+};
+
+const act = (work) => async (...args) => {
+  try { await work(...args); } catch (error) { tell(`refused: ${error.message}`, 'bad'); }
+};
+const revision = () => ({ 'if-revision': state.status.publication.revision });
+
+const acts = {
+  skip: () => { $('main').focus(); },
+  leave: () => { $('ask').close(); },
+  share: (button) => { $('percent').value = button.dataset.share; state.chosen = true; },
+  'log-out': async () => { await ask('DELETE', '/session'); visitors(); },
+  pause: () => ask('POST', path(state.status.paused ? '/resume' : '/pause')),
+  abandon: () => before({ title: 'Give the step up', body: [h('p', {}, 'The old roles stay in force; a step that already published its last revision is rolled back instead.')], go: 'Give it up', act: () => ask('POST', path('/abandon')) }),
+  'end-auto': () => ask('DELETE', path('/auto')),
+  'writer-paused': (button) => before({
+    title: `${button.dataset.writer} is paused`, go: 'It is paused',
+    body: [h('p', {}, 'You state that it writes no more to either database. Nobody checks this.')],
+    act: () => ask('POST', path('/writers'), { writer: button.dataset.writer, paused: true }),
+  }),
+  evict: () => before({
+    title: 'State that silent instances are dead', go: 'They are dead', confirm: true,
+    body: [h('p', {}, `You state that the processes of ${state.status['waiting-for'].join(', ')} are dead and reach neither database. If one still runs, it may write under an old plan. The migration is suspect until a verification passes.`)],
+    act: ({ typed }) => { if (typed !== state.id) throw new Error('the name is another'); return ask('POST', path('/evict'), { instances: [], dead: true }); },
+  }),
+  retire: () => before({
+    title: `Retire ${state.id}`, go: 'Retire it', confirm: true,
+    body: [h('p', {}, 'The migration ends. Instances that register afterwards are refused.')],
+    act: ({ typed }) => ask('POST', path('/retire'), { ...revision(), confirm: typed }),
+  }),
+  back: async () => {
+    const wish = revision();
+    const doc = await ask('GET', path('/rollback/preview'));
+    preview(doc, {
+      go: `Roll back to ${doc.goal}`, force: !doc.gate.go,
+      act: ({ typed, force }) => ask('POST', path('/rollback'), force ? { ...wish, force: true, confirm: typed } : wish),
+    });
+  },
+};
+
+document.addEventListener('click', (event) => {
+  const button = event.target.closest('[data-do]');
+  if (!button) return;
+  if (button.tagName === 'A') event.preventDefault();
+  act(acts[button.dataset.do])(button);
+});
+
+$('ramp').addEventListener('submit', act(async (event) => {
+  event.preventDefault();
+  const wish = { stage: $('stage').value, percent: Number($('percent').value), ...revision() };
+  const doc = await ask('POST', path('/ramp/preview'), wish);
+  preview(doc, {
+    go: `Ramp: ${percent(wish.percent)} to ${wish.stage}`, confirm: doc['needs-confirmation'],
+    act: ({ typed }) => ask('POST', path('/ramp'), doc['needs-confirmation'] ? { ...wish, confirm: typed } : wish),
+  });
+}));
+
+$('ramp').addEventListener('input', () => { state.chosen = true; });
+
+$('auto').addEventListener('submit', act(async (event) => {
+  event.preventDefault();
+  const wish = { until: $('until').value, 'dwell-ms': Math.round(Number($('dwell').value) * 60_000) };
+  before({
+    title: `Guarded rollout until ${wish.until}`, go: 'Begin',
+    body: [h('p', {}, `From share to share, ${count(wish['dwell-ms'] / 60_000)} min each, while the numbers hold. Pause or a rollback ends it.`)],
+    act: () => ask('POST', path('/auto'), wish),
+  });
+}));
+
+$('force').addEventListener('change', () => {
+  $('ask-confirm').hidden = !$('force').checked;
+  $('go').disabled = !$('force').checked;
+});
+
+$('answer').addEventListener('submit', async (event) => {
+  event.preventDefault();
+  $('go').disabled = true;
+  try {
+    await state.wish.act({ typed: $('confirm').value.trim(), force: $('force').checked });
+    state.chosen = false;
+    $('ask').close();
+  } catch (error) {
+    const blockers = error.problem?.blockers ?? [];
+    $('refusal').textContent = `Refused: ${[error.message, ...blockers.map((blocker) => blocker.detail)].join('; ')}`;
+    $('go').disabled = false;
+  }
+});
 
 $('login').addEventListener('submit', async (event) => {
   event.preventDefault();
   $('login-error').textContent = '';
   try {
-    await ask('POST', '/session', { token: $('token').value });
+    await ask('POST', '/session', { token: $('token').value.trim() });
     $('token').value = '';
-    follow();
-    setTimeout(entries, 500);
+    await enter();
   } catch (error) { $('login-error').textContent = error.message; }
 });
-$('logout').addEventListener('click', () => acting(async () => { await ask('DELETE', '/session'); logIn(); }));
-$('ramp').addEventListener('submit', (event) => {
+
+// ---------------------------------------------------------------------------------------------------- looking at charts
+
+const look_back = (to) => { state.cursor = to; show(state); };
+document.addEventListener('pointermove', (event) => {
+  const chart = event.target.closest?.('[data-chart]');
+  if (!chart) { if (state.cursor !== null && !document.activeElement?.closest('[data-chart]')) look_back(null); return; }
+  const box = chart.getBoundingClientRect();
+  look_back(windowAt(state.status.windows, (event.clientX - box.left) / box.width));
+});
+document.addEventListener('keydown', (event) => {
+  if (!event.target.closest?.('[data-chart]')) return;
+  const last = state.status.windows.length - 2;
+  const at = state.cursor ?? last;
+  if (event.key === 'ArrowLeft') look_back(Math.max(0, at - 1));
+  else if (event.key === 'ArrowRight') look_back(at + 1 >= last ? null : at + 1);
+  else if (event.key === 'Escape') look_back(null);
+  else return;
   event.preventDefault();
-  acting(async () => {
-    const wish = { stage: $('stage').value, percent: Number($('percent').value), 'if-revision': current().publication.revision };
-    const preview = await ask('POST', path('/ramp/preview'), wish);
-    show(preview, (confirm) => ask('POST', path('/ramp'), confirm ? { ...wish, confirm } : wish));
-  });
 });
-$('back').addEventListener('click', () => acting(async () => {
-  const wish = { 'if-revision': current().publication.revision };
-  show(await ask('GET', path('/rollback/preview')), () => ask('POST', path('/rollback'), wish));
-}));
-$('pause').addEventListener('click', () => acting(() => ask('POST', path(current().paused ? '/resume' : '/pause'))));
-$('go').addEventListener('click', async () => {
-  try {
-    await chosen.pending($('confirm').value);
-    $('preview').close();
-    await entries();
-  } catch (error) { $('refusal').textContent = `refused: ${error.message}`; }
-});
-follow();
-ask('GET', '/v1/history?limit=1').then(entries).catch(() => {});
+document.addEventListener('focusout', (event) => { if (event.target.closest?.('[data-chart]')) look_back(null); });
+
+addEventListener('hashchange', draw);
+
+const begin = async () => {
+  // A link that logs in once: its code leaves the address at once.
+  const code = location.hash.match(/^#code=([0-9a-f]+)$/)?.[1];
+  if (code) {
+    history.replaceState(null, '', '/');
+    await ask('POST', '/session', { code }).catch(() => { $('login-error').textContent = 'This link was used before, or is too old.'; });
+  }
+  await enter();
+};
+begin().catch((error) => tell(`the control plane does not answer: ${error.message}`, 'bad'));

@@ -1,6 +1,7 @@
 //! A whole server: the plane and its surface, from options to a clean stop.
 
 use crate::access::{self, Tokens};
+use crate::http::auth::Sessions;
 use crate::http::listen::{self, TlsError, TlsFiles};
 use crate::http::{App, Limits, Settings, router};
 use crate::law::Event;
@@ -126,6 +127,7 @@ pub struct Server {
     /// Whether it speaks TLS.
     pub tls: bool,
     plane: Plane,
+    sessions: Arc<Sessions>,
     writer: Option<Writer>,
     stop: watch::Sender<bool>,
     accepting: tokio::task::JoinHandle<()>,
@@ -185,15 +187,24 @@ impl Server {
             limits: options.limits,
         };
         let app = App::new(plane.clone(), settings, stopping.clone());
+        let sessions = app.sessions.clone();
         let (speaks_tls, connections) = (tls.is_some(), options.limits.connections);
         let accepting = tokio::spawn(listen::accept(listener, tls, router(app), connections, stopping));
-        Ok(Server { address, first_token, tls: speaks_tls, plane, writer: Some(writer), stop, accepting })
+        Ok(Server { address, first_token, tls: speaks_tls, plane, sessions, writer: Some(writer), stop, accepting })
     }
 
     /// The plane behind the surface.
     #[must_use]
     pub fn plane(&self) -> &Plane {
         &self.plane
+    }
+
+    /// A link to the dashboard that logs its first visitor in with this token, within the hour. The code stands after
+    /// the `#`, which browsers keep to themselves. None when there is no randomness.
+    #[must_use]
+    pub fn invitation(&self, token: &str) -> Option<String> {
+        let scheme = if self.tls { "https" } else { "http" };
+        self.sessions.invite(token).map(|code| format!("{scheme}://{}/#code={code}", self.address))
     }
 
     /// Ends streams, lets answers finish, and returns when the last entry is stored.

@@ -8,9 +8,9 @@ use crate::observatory::Observatory;
 use crossfade_api::revision::RevisionText;
 use crossfade_api::wire::{
     AutoDoc, BackfillDoc, DriftDoc, EvidenceDoc, GateDoc, HistoryEntry, InstanceDoc, InstanceKind, Instances, Ladder,
-    LastStepDoc, Protection, Publication, Rung, Status, StepDoc, VerificationDoc,
+    LastStepDoc, Outcome, Protection, Publication, Rung, Status, StepDoc, VerificationDoc,
 };
-use crossfade_core::{Edge, Phase, Plan, Position, Share, Side, Stage, Switches};
+use crossfade_core::{Checks, Edge, Phase, Plan, Position, Share, Side, Stage, Switches, Verdict};
 use std::time::Duration;
 
 /// Where one migration stands.
@@ -237,6 +237,10 @@ fn drift(migration: &Migration) -> Vec<DriftDoc> {
     };
     let (wanted, actual) = (options(&declared.options), options(&in_force.options));
     for (name, value) in &wanted {
+        // A verification turns full checks on by itself (R5): nobody has to write that into a file.
+        if name == "checks" && in_force.options.checks == Checks::Full {
+            continue;
+        }
         compare(name, value.to_string(), actual.get(name).map(ToString::to_string).unwrap_or_default());
     }
     drift
@@ -301,6 +305,16 @@ fn in_words(publication: &Publication) -> String {
     }
 }
 
+fn ending(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Complete => "complete".to_owned(),
+        Outcome::Interrupted => "before its end".to_owned(),
+        Outcome::Verdict(Verdict::Verified) => "verified, every row is equal".to_owned(),
+        Outcome::Verdict(Verdict::Diverged(rows)) => format!("{rows} rows differ"),
+        Outcome::Verdict(Verdict::Unknown(ranges)) => format!("{ranges} ranges are not known"),
+    }
+}
+
 fn happened(what: &Happening) -> (&'static str, String) {
     match what {
         Happening::Declared { .. } => ("declared", "the configuration file declares it anew".to_owned()),
@@ -335,7 +349,9 @@ fn happened(what: &Happening) -> (&'static str, String) {
         Happening::StepEnded { reached: true } => ("step-ended", "acknowledged everywhere".to_owned()),
         Happening::StepEnded { reached: false } => ("step-ended", "given up, acknowledged everywhere".to_owned()),
         Happening::RunBegan { instance } => ("run-began", format!("run {instance} began")),
-        Happening::RunEnded { instance, outcome, .. } => ("run-ended", format!("run {instance} ended: {outcome:?}")),
+        Happening::RunEnded { instance, outcome, .. } => {
+            ("run-ended", format!("run {instance} ended: {}", ending(*outcome)))
+        }
         Happening::WriterPaused { writer, paused: true } => ("writer-paused", format!("{writer} is paused")),
         Happening::WriterPaused { writer, paused: false } => ("writer-resumed", format!("{writer} writes again")),
         Happening::Restored { seen, revision } => {

@@ -159,7 +159,7 @@ async fn hold_move_release(
     let revision = abandon.after.next(released.fingerprint());
     let sequence = inner.epochs.install(released, revision);
     let held = began.elapsed();
-    inner.totals.longest_hold_ms.fetch_max(u64::try_from(held.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    inner.totals.held(held);
     inner.epochs.grace(sequence).await;
     tokio::time::sleep(settle).await;
     Ok(Advanced { revision, held: Some(held) })

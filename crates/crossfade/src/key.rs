@@ -28,7 +28,7 @@ pub const PART: char = '\u{1f}';
 /// are divided side by side in one word.
 #[inline]
 const fn digits(below_ten_to_the_eighth: u64) -> u64 {
-    let fours = below_ten_to_the_eighth / 10_000 | (below_ten_to_the_eighth % 10_000) << 32;
+    let fours = (below_ten_to_the_eighth / 10_000) | ((below_ten_to_the_eighth % 10_000) << 32);
     let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
     let twos = ((fours - 100 * hundreds) << 16) + hundreds;
     let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;

@@ -10,7 +10,7 @@ use crate::repair::{ErasedRows, run_repairer};
 use crate::rows::RowPair;
 use crate::secondary::Budget;
 use crate::write::{InFlight, RowOrder};
-use crossfade_core::{CohortKey, MissingKey, Plan, Revision, Stage, Switches};
+use crossfade_core::{CohortKey, MissingKey, Phase, Plan, Revision, Stage, Switches};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -41,6 +41,28 @@ pub(crate) struct Totals {
     pub(crate) repair_failures: AtomicU64,
     pub(crate) plans_refused: AtomicU64,
     pub(crate) longest_hold_ms: AtomicU64,
+    /// Since when writes of moving keys wait under a plan that somebody else conducts.
+    held_since: Mutex<Option<tokio::time::Instant>>,
+}
+
+impl Totals {
+    /// A hold was this long.
+    pub(crate) fn held(&self, time: Duration) {
+        self.longest_hold_ms.fetch_max(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// A plan of this phase came into force from elsewhere: a hold begins, goes on or ends.
+    pub(crate) fn phase(&self, phase: &Phase) {
+        let mut since = self.held_since.lock().unwrap_or_else(PoisonError::into_inner);
+        match phase {
+            Phase::Hold { .. } | Phase::Move { .. } => drop(since.get_or_insert_with(tokio::time::Instant::now)),
+            Phase::Settled => {
+                if let Some(since) = since.take() {
+                    self.held(since.elapsed());
+                }
+            }
+        }
+    }
 }
 
 pub(crate) struct Inner {

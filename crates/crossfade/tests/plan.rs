@@ -3,7 +3,10 @@
 
 mod support;
 
+use crossfade::core::{Plan, PlanSpec, Revision};
+use crossfade::plan::{PlanSource, PlanSourceError, Steward};
 use crossfade::{AdvanceError, BuildError, Migration, Options, Position, Refused, Side, Stage, plan};
+use futures::future::BoxFuture;
 use std::time::Duration;
 use support::{Error, Fault, Pair, migration, migration_with};
 
@@ -238,4 +241,36 @@ async fn a_plan_file_is_followed_and_a_bad_edit_is_refused() {
     until(|| stage() == "shadow").await;
     write("stage = \"live\"\n");
     until(|| stage() == "live").await;
+}
+
+/// Plans that somebody else conducts, as they come.
+struct Elsewhere(Plan, tokio::sync::mpsc::Receiver<Plan>);
+
+impl PlanSource for Elsewhere {
+    fn first<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<(Plan, Revision), PlanSourceError>> {
+        let revision = Revision { incarnation: 1, number: 1, hash: self.0.fingerprint() };
+        Box::pin(std::future::ready(Ok((self.0.clone(), revision))))
+    }
+
+    fn follow(mut self: Box<Self>, steward: Steward) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            while let (Some(plan), Some((_, last))) = (self.1.recv().await, steward.standing()) {
+                let revision = last.next(plan.fingerprint());
+                steward.install(plan, revision);
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_a_control_plane_conducts_is_measured_too() {
+    let shadow = Plan::new(PlanSpec::at("held", Stage::Shadow)).unwrap();
+    let (plans, coming) = tokio::sync::mpsc::channel(1);
+    let migration = Migration::builder("held").plan(Elsewhere(shadow.clone(), coming)).build().await.unwrap();
+    for plan in shadow.steps_to(Position::at(Stage::Live)).unwrap() {
+        plans.send(plan).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(70)).await;
+    }
+    assert_eq!(migration.stage_of(&1u64).unwrap(), Stage::Live);
+    assert_eq!(migration.observe().longest_hold_ms, 140, "through hold and move");
 }

@@ -34,6 +34,16 @@ impl SqliteEvents {
         Ok(SqliteEvents(Arc::new(Mutex::new(connection))))
     }
 
+    /// Opens a file that has the table, as a further process of the service does.
+    ///
+    /// # Errors
+    /// [`EventError::Rejected`] when the file cannot be opened.
+    pub fn open(path: &Path) -> Result<SqliteEvents, EventError> {
+        let connection = Connection::open(path).map_err(failed)?;
+        connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA busy_timeout = 5000;").map_err(failed)?;
+        Ok(SqliteEvents(Arc::new(Mutex::new(connection))))
+    }
+
     /// Loads many events at once, as a service's past would have.
     ///
     /// # Errors

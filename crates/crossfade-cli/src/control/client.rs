@@ -13,14 +13,14 @@ use std::time::Duration;
 
 /// A control plane and a token.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     http: reqwest::Client,
     url: String,
     token: Option<String>,
 }
 
 impl Client {
-    pub(super) fn new(url: &str, token_file: Option<&Path>) -> Result<Client, Failure> {
+    pub(crate) fn new(url: &str, token_file: Option<&Path>) -> Result<Client, Failure> {
         let token = match token_file {
             Some(path) => {
                 let read = std::fs::read_to_string(path);
@@ -37,6 +37,11 @@ impl Client {
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build();
         let http = http.context("no HTTP client").map_err(|error| Failure::new(Exit::Failed, error))?;
         Ok(Client { http, url: url.trim_end_matches('/').to_owned(), token })
+    }
+
+    /// A control plane in this process, whose token is at hand.
+    pub(crate) fn with_token(url: &str, token: &str) -> Result<Client, Failure> {
+        Ok(Client { token: Some(token.to_owned()), ..Client::new(url, None)? })
     }
 
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<T, Refused> {
@@ -71,27 +76,27 @@ impl Client {
         }
     }
 
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Refused> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Refused> {
         self.send(Method::GET, path, None).await
     }
 
-    pub(super) async fn delete(&self, path: &str) -> Result<(), Refused> {
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), Refused> {
         self.send(Method::DELETE, path, None).await
     }
 
-    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Refused> {
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Refused> {
         let body = serde_json::to_vec(body).context("the request cannot be written");
         let body = body.map_err(|error| Refused::Failure(Failure::new(Exit::Failed, error)))?;
         self.send(Method::POST, path, Some(body)).await
     }
 
-    pub(super) async fn status(&self, id: &str) -> Result<Status, Refused> {
+    pub(crate) async fn status(&self, id: &str) -> Result<Status, Refused> {
         self.get(&path(id, "")).await
     }
 }
 
 /// The path of a migration; an id has no characters that a path would read otherwise, or the server says so.
-pub(super) fn path(id: &str, rest: &str) -> String {
+pub(crate) fn path(id: &str, rest: &str) -> String {
     let plain: String =
         id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '?' }).collect();
     format!("/v1/migrations/{}{rest}", plain.replace('?', "%3F"))
@@ -99,7 +104,7 @@ pub(super) fn path(id: &str, rest: &str) -> String {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) enum Refused {
+pub(crate) enum Refused {
     /// The control plane says no.
     Problem(Box<Problem>),
     /// There is nothing to say no.

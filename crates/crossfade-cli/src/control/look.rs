@@ -17,7 +17,7 @@ use std::time::Duration;
 pub(crate) struct StatusArgs {
     /// One migration; all when it is left out.
     id: Option<String>,
-    /// Goes on showing, twice a second, until it is interrupted.
+    /// Goes on showing, twice a second: a live picture at a terminal (q ends it), plain lines in a pipe.
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub(crate) struct HistoryArgs {
     reach: Reach,
 }
 
-async fn statuses(client: &Client, id: Option<&str>) -> Result<Vec<Status>, Refused> {
+pub(super) async fn statuses(client: &Client, id: Option<&str>) -> Result<Vec<Status>, Refused> {
     match id {
         Some(id) => client.status(id).await.map(|status| vec![status]),
         None => client.get::<MigrationList>("/v1/migrations").await.map(|list| list.migrations),
@@ -69,7 +69,9 @@ async fn statuses(client: &Client, id: Option<&str>) -> Result<Vec<Status>, Refu
 
 pub(super) async fn status(args: StatusArgs, out: Out) -> Result<Exit, Failure> {
     let client = args.reach.client()?;
-    let repaint = args.watch && !out.json && std::io::stdout().is_terminal();
+    if args.watch && !out.json && std::io::stdout().is_terminal() {
+        return super::watch::watch(&client, args.id.as_deref()).await;
+    }
     loop {
         let migrations = match statuses(&client, args.id.as_deref()).await {
             Ok(migrations) => migrations,
@@ -81,8 +83,6 @@ pub(super) async fn status(args: StatusArgs, out: Out) -> Result<Exit, Failure> 
         } else {
             text.join("\n\n")
         };
-        // From the top, and nothing left of the picture before.
-        let text = if repaint { format!("\x1b[H\x1b[J{text}") } else { text };
         let value = json!({ "migrations": migrations });
         if !args.watch {
             out.result(value, &text);
@@ -174,7 +174,7 @@ fn in_words(status: &Status) -> String {
     text
 }
 
-fn millis(us: Option<u64>) -> String {
+pub(super) fn millis(us: Option<u64>) -> String {
     us.map_or_else(|| "–".to_owned(), |us| format!("{:.1} ms", us as f64 / 1e3))
 }
 

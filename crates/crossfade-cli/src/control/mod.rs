@@ -2,11 +2,12 @@
 //!
 //! Arguments become a request, the request a step, and the step is followed to its end; a refusal names what blocks.
 
-mod client;
+pub(crate) mod client;
 mod look;
 mod serve;
 mod step;
 mod tokens;
+mod watch;
 
 use crate::Global;
 use crate::say::Failure;

@@ -3,14 +3,16 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
-use crossfade_api::exit::Exit;
+use crossfade_api::{exit::Exit, wire};
 use crossfade_transfer::{
-    TransferError,
+    Pair, TransferError,
     backfill::{self, Exclusive, Options, Report},
+    pace::Control,
     progress::{Counters, Observer},
 };
 use serde_json::{Value as Json, json};
 
+use super::plane::{PlaneArgs, Run};
 use super::{Context, opening, output};
 
 /// Copy the rows of a migration into its target, beside live writes; safe to stop, to kill and to repeat
@@ -42,6 +44,8 @@ pub(crate) struct BackfillArgs {
     /// Forget the progress of an earlier run
     #[arg(long)]
     restart: bool,
+    #[command(flatten)]
+    plane: PlaneArgs,
 }
 
 pub(super) async fn run(args: BackfillArgs, context: &Context) -> Exit {
@@ -50,14 +54,30 @@ pub(super) async fn run(args: BackfillArgs, context: &Context) -> Exit {
         Err(exit) => return exit,
     };
     let control = output::stop_on_signal(context);
+    let run = match Run::begin(&args.plane, context, &args.id, wire::InstanceKind::Backfill, &control).await {
+        Ok(run) => run,
+        Err(exit) => return exit,
+    };
+    let exit = work(&args, context, &pairs, &control, run.as_ref()).await;
+    let Some(run) = run else { return exit };
+    // History has moved when that of every table has.
+    let all = opening::is_whole(context, &args.id, args.table.as_deref());
+    let outcome = if exit == Exit::Done && all { wire::Outcome::Complete } else { wire::Outcome::Interrupted };
+    run.end(outcome, exit).await
+}
+
+async fn work(args: &BackfillArgs, context: &Context, pairs: &[Pair], control: &Control, run: Option<&Run>) -> Exit {
     let observer: Arc<dyn Observer> = Arc::new(output::Teller { context: context.clone() });
     let folder = args
         .state
         .clone()
         .unwrap_or_else(|| context.config.parent().unwrap_or(std::path::Path::new("")).join(".crossfade"));
     let mut all = Report::default();
-    for pair in &pairs {
-        let checkpoint = folder.join(format!("{}.{}.backfill", args.id, pair.name.replace(['/', '\\'], "_")));
+    for pair in pairs {
+        // Another claim of the target begins anew (R10): progress of an earlier one is of no use to it.
+        let claim = run.map(|run| format!(".{}", run.generation)).unwrap_or_default();
+        let table = pair.name.replace(['/', '\\'], "_");
+        let checkpoint = folder.join(format!("{}.{table}{claim}.backfill", args.id));
         if args.restart && checkpoint.exists() && std::fs::remove_file(&checkpoint).is_err() {
             output::fail(context, &format!("cannot remove {}", checkpoint.display()));
             return Exit::Failed;
@@ -73,8 +93,11 @@ pub(super) async fn run(args: BackfillArgs, context: &Context) -> Exit {
         };
         let counters = Arc::new(Counters::default());
         opening::expect(pair, &counters).await;
+        if let Some(run) = run {
+            run.at(&pair.name, &counters);
+        }
         let watch = output::Watch::begin(context, "backfill", &pair.name, &counters);
-        let done = backfill::run(pair, &options, &control, &counters, &observer).await;
+        let done = backfill::run(pair, &options, control, &counters, &observer).await;
         watch.end();
         match done {
             Ok(report) => all.add(&report),

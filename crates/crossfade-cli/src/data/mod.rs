@@ -1,4 +1,5 @@
-//! The data side on the command line: `init`, `check`, `backfill`, `verify`, `repair`. They work on `crossfade.toml` alone, without a server.
+//! The data side on the command line: `init`, `check`, `backfill`, `verify`, `repair`. They work on `crossfade.toml` alone;
+//! where a control plane is named, runs register with it.
 //!
 //! Each command is arguments, then a run that returns its exit code. What a person reads goes to stderr while it runs; with `--json` every line of
 //! stdout is a JSON object with `event`, and the last has `"event":"result"`.
@@ -8,6 +9,7 @@ mod check;
 mod init;
 mod opening;
 mod output;
+pub(crate) mod plane;
 mod repair;
 mod verify;
 

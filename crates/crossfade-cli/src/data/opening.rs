@@ -97,3 +97,9 @@ pub(super) async fn expect(pair: &Pair, counters: &crossfade_transfer::progress:
         counters.expected.store(rows, std::sync::atomic::Ordering::Relaxed);
     }
 }
+
+/// Whether these are all tables of the migration, or one of several.
+pub(super) fn is_whole(context: &Context, id: &str, only: Option<&str>) -> bool {
+    let tables = config(context).ok().and_then(|config| Some(config.migration(id).ok()?.table.len()));
+    only.is_none() || tables == Some(1)
+}

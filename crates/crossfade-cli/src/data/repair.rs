@@ -3,9 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
-use crossfade_api::exit::Exit;
+use crossfade_api::{exit::Exit, wire};
 use crossfade_transfer::{
     Pair, keys,
+    pace::Control,
     progress::{Counters, Observer},
     repair::{self, Named, Report},
     retry::Retry,
@@ -13,6 +14,7 @@ use crossfade_transfer::{
 };
 use serde_json::{Value as Json, json};
 
+use super::plane::{PlaneArgs, Run};
 use super::{Context, opening, output};
 
 /// Copy the source's present rows over rows of the target that differ
@@ -29,6 +31,8 @@ pub(crate) struct RepairArgs {
     /// Only this table (its name in the source)
     #[arg(long)]
     table: Option<String>,
+    #[command(flatten)]
+    plane: PlaneArgs,
 }
 
 pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
@@ -41,10 +45,21 @@ pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
         Err(exit) => return exit,
     };
     let control = output::stop_on_signal(context);
+    let run = match Run::begin(&args.plane, context, &args.id, wire::InstanceKind::Repair, &control).await {
+        Ok(run) => run,
+        Err(exit) => return exit,
+    };
+    let exit = work(context, &pairs, lines.as_deref(), &control, run.as_ref()).await;
+    let Some(run) = run else { return exit };
+    let outcome = if exit == Exit::Done { wire::Outcome::Complete } else { wire::Outcome::Interrupted };
+    run.end(outcome, exit).await
+}
+
+async fn work(context: &Context, pairs: &[Pair], lines: Option<&[Line]>, control: &Control, run: Option<&Run>) -> Exit {
     let observer: Arc<dyn Observer> = Arc::new(output::Teller { context: context.clone() });
     let mut all = Report::default();
-    for pair in &pairs {
-        let rows = match &lines {
+    for pair in pairs {
+        let rows = match lines {
             Some(lines) => match named(pair, lines) {
                 Ok(rows) => rows,
                 Err(what) => {
@@ -55,8 +70,11 @@ pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
             None => {
                 let counters = Arc::new(Counters::default());
                 opening::expect(pair, &counters).await;
+                if let Some(run) = run {
+                    run.at(&pair.name, &counters);
+                }
                 let watch = output::Watch::begin(context, "verify", &pair.name, &counters);
-                let found = verify::run(pair, &verify::Options::default(), &control, &counters, &observer).await;
+                let found = verify::run(pair, &verify::Options::default(), control, &counters, &observer).await;
                 watch.end();
                 match found {
                     Ok(outcome) => {
@@ -80,7 +98,7 @@ pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
                 }
             }
         };
-        match repair::run(pair, &rows, &Retry::default(), &control).await {
+        match repair::run(pair, &rows, &Retry::default(), control).await {
             Ok(report) => {
                 for failure in &report.failures {
                     output::fail(context, &format!("row {}: {}", failure.key.digest(), failure.why));

@@ -7,14 +7,16 @@ use std::{
 };
 
 use clap::Args;
-use crossfade_api::exit::Exit;
+use crossfade_api::{exit::Exit, wire};
 use crossfade_transfer::{
-    keys,
+    Pair, keys,
+    pace::Control,
     progress::{Counters, Observer},
     verify::{self, Difference, Options, Outcome, PushDown, Verdict},
 };
 use serde_json::json;
 
+use super::plane::{PlaneArgs, Run};
 use super::{Context, opening, output};
 
 /// Look at every row of both sides: verified, diverged (which rows) or unknown (which ranges, and why)
@@ -34,6 +36,8 @@ pub(crate) struct VerifyArgs {
     /// Compare every row here, instead of checksums that the databases compute
     #[arg(long)]
     no_push_down: bool,
+    #[command(flatten)]
+    plane: PlaneArgs,
 }
 
 pub(super) async fn run(args: VerifyArgs, context: &Context) -> Exit {
@@ -42,6 +46,34 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Exit {
         Err(exit) => return exit,
     };
     let control = output::stop_on_signal(context);
+    let run = match Run::begin(&args.plane, context, &args.id, wire::InstanceKind::Verify, &control).await {
+        Ok(run) => run,
+        Err(exit) => return exit,
+    };
+    let (exit, outcome) = work(&args, context, &pairs, &control, run.as_ref()).await;
+    let Some(run) = run else { return exit };
+    let verdict = match outcome.map(|outcome| outcome.report) {
+        // A look at one table of several says nothing about the migration.
+        Some(_) if !opening::is_whole(context, &args.id, args.table.as_deref()) => wire::Outcome::Interrupted,
+        Some(report) => wire::Outcome::Verdict(match report.verdict {
+            Verdict::Verified => crossfade_core::Verdict::Verified,
+            Verdict::Diverged => {
+                crossfade_core::Verdict::Diverged(report.missing_in_target + report.extra_in_target + report.different)
+            }
+            Verdict::Unknown => crossfade_core::Verdict::Unknown(report.unknown_ranges.len() as u64),
+        }),
+        None => wire::Outcome::Interrupted,
+    };
+    run.end(verdict, exit).await
+}
+
+async fn work(
+    args: &VerifyArgs,
+    context: &Context,
+    pairs: &[Pair],
+    control: &Control,
+    run: Option<&Run>,
+) -> (Exit, Option<Outcome>) {
     let observer: Arc<dyn Observer> = Arc::new(output::Teller { context: context.clone() });
     let options = Options {
         parallel: usize::from(args.parallel),
@@ -49,15 +81,18 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Exit {
         ..Options::default()
     };
     let mut outcomes = Vec::new();
-    for pair in &pairs {
+    for pair in pairs {
         let counters = Arc::new(Counters::default());
         opening::expect(pair, &counters).await;
+        if let Some(run) = run {
+            run.at(&pair.name, &counters);
+        }
         let watch = output::Watch::begin(context, "verify", &pair.name, &counters);
-        let done = verify::run(pair, &options, &control, &counters, &observer).await;
+        let done = verify::run(pair, &options, control, &counters, &observer).await;
         watch.end();
         match done {
             Ok(outcome) => outcomes.push(outcome),
-            Err(error) => return output::ended(context, &error),
+            Err(error) => return (output::ended(context, &error), None),
         }
     }
     let outcome = Outcome::joined(outcomes);
@@ -65,7 +100,7 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Exit {
         && let Err(e) = write_keys(path, &outcome.differences)
     {
         output::fail(context, &format!("cannot write {}: {e}", path.display()));
-        return Exit::Failed;
+        return (Exit::Failed, None);
     }
     let report = &outcome.report;
     let word = match report.verdict {
@@ -86,11 +121,12 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Exit {
         text.push_str(&format!("\nnot known: table {}, {}: {}", unknown.table, unknown.range, unknown.why));
     }
     output::result(context, json!(report), &text);
-    match report.verdict {
+    let exit = match report.verdict {
         Verdict::Verified => Exit::Done,
         Verdict::Diverged => Exit::Diverged,
         Verdict::Unknown => Exit::Unknown,
-    }
+    };
+    (exit, Some(outcome))
 }
 
 fn write_keys(path: &Path, differences: &[Difference]) -> std::io::Result<()> {

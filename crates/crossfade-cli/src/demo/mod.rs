@@ -4,6 +4,7 @@ mod check;
 mod inject;
 mod picture;
 mod report;
+mod serve;
 mod sides;
 mod story;
 mod traffic;
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     /// The port of the embedded DynamoDB endpoint; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Tells the story through a control plane in this process, seen in its dashboard; the link to it is printed.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    serve: Option<u16>,
     /// Concurrent users.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     users: u16,
@@ -95,8 +99,9 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<Exit, Failure> {
     picture::log_to_nowhere_unless_asked();
     let sides = sides::open(&args).await?;
     let world = Arc::new(traffic::World::new(flights, f64::from(args.seconds) * LIVE_FOR, usize::from(args.users)));
+    let plane = serve::asked(&args, global.json, sides.folder.path()).await?;
     let picture = picture::Picture::new(global.json);
-    story::tell(&args, sides, world, picture).await
+    story::tell(&args, sides, world, picture, plane).await
 }
 
 fn read(args: &Args) -> Result<Vec<crossfade_example_events::Flight>, Failure> {

@@ -3,6 +3,7 @@
 use super::inject::{Trouble, Troubled, Troubles};
 use super::picture::{Picture, Scene};
 use super::report::{Report, StageReport};
+use super::serve::{Conductor, Plane, Watched};
 use super::sides::{Events, Sides};
 use super::traffic::{Traffic, World};
 use super::{Args, Inject, Order, check};
@@ -11,10 +12,10 @@ use anyhow::{Context as _, anyhow};
 use crossfade::core::{
     Answer, BackfillState, Evidence, Gate, History, Phase, Plan, PlanSpec, Position, Step, Tick, Verdict, Verification,
 };
-use crossfade::plan::Control;
 use crossfade::rows::{Pace, Progress, RowsError, backfill, verify};
-use crossfade::{Checks, Migration, Options, Share, Side, Stage, plan};
+use crossfade::{Checks, Migration, Options, Share, Side, Stage};
 use crossfade_api::exit::Exit;
+use crossfade_api::wire::{InstanceKind, Outcome};
 use crossfade_example_events::{EventError, MigratingEventDao};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,7 +31,7 @@ struct Story<'a> {
     source: Events,
     target: Events,
     troubles: Troubles,
-    control: Control,
+    control: Conductor,
     migration: Migration,
     dao: Arc<Dao>,
     traffic: Traffic,
@@ -49,7 +50,13 @@ enum Turn {
     Back,
 }
 
-pub(crate) async fn tell(args: &Args, sides: Sides, world: Arc<World>, mut picture: Picture) -> Result<Exit, Failure> {
+pub(crate) async fn tell(
+    args: &Args,
+    sides: Sides,
+    world: Arc<World>,
+    mut picture: Picture,
+    plane: Option<Plane>,
+) -> Result<Exit, Failure> {
     let Sides { source, target, names, folder: _until_the_end } = sides;
     picture.say(&format!("source: {} · target: {}", names.0, names.1));
     picture.say(&format!("{} events are history, {} arrive live", world.history, world.flights.len() - world.history));
@@ -59,8 +66,7 @@ pub(crate) async fn tell(args: &Args, sides: Sides, world: Arc<World>, mut pictu
     let options = Options { linger: Duration::from_secs(1), history: History::Pending, ..Options::default() };
     let first = Plan::new(PlanSpec { options: options.clone(), ..PlanSpec::at("events", Stage::Off) })
         .map_err(anyhow::Error::from)?;
-    let (control, plans) = plan::local(first);
-    let migration = Migration::builder("events").plan(plans).build().await.map_err(anyhow::Error::from)?;
+    let (control, migration) = Conductor::begin(first, plane).await?;
     let troubled = Troubled { events: target.clone(), troubles: troubles.clone() };
     let dao = Arc::new(MigratingEventDao::new(source.clone(), troubled, migration.clone()));
     let traffic = Traffic::start(&world, &dao);
@@ -100,6 +106,10 @@ pub(crate) async fn tell(args: &Args, sides: Sides, world: Arc<World>, mut pictu
     };
     story.report.seconds = began.elapsed().as_secs_f64();
     story.picture.finish(&story.report).map_err(anyhow::Error::from)?;
+    let Story { control, picture, .. } = story;
+    let watched = if matches!(picture, Picture::Terminal(_)) { Watched::AtATerminal } else { Watched::ByNobody };
+    drop(picture);
+    control.farewell(watched).await?;
     Ok(exit)
 }
 
@@ -215,8 +225,7 @@ impl Story<'_> {
         let control = self.control.clone();
         let moving = matches!(step, Some(Step::Hold { .. }));
         let advanced = self.watching(async move { control.advance(position).await }, None).await;
-        let advanced = advanced.map_err(anyhow::Error::from)?;
-        if let (true, Some(held)) = (moving, advanced.held) {
+        if let (true, Some(held)) = (moving, advanced?) {
             let place = self.migration.standing().plan.position().to_string();
             self.picture
                 .say(&format!("{place}: authority moved; its writes were held for {:.1} ms", held.as_secs_f64() * 1e3));
@@ -303,13 +312,14 @@ impl Story<'_> {
         self.picture.say("backfill: history follows, beside live writes");
         // A target that takes in history has less time for comparisons: one in ten meanwhile, as an operator would.
         self.options.compare = Share::from_buckets(10_000).unwrap_or_default();
-        self.control.options(self.options.clone()).await.map_err(anyhow::Error::from)?;
+        self.control.options(self.options.clone()).await?;
         let (dao, progress) = (Arc::clone(&self.dao), Arc::new(Progress::default()));
         let of = self.world.flights.len() as u64 * 2;
         let work = {
             let progress = Arc::clone(&progress);
             async move { backfill(&dao.rows(), Side::Source, &Pace::default(), &progress).await }
         };
+        let known = self.control.run(InstanceKind::Backfill, &progress, of).await?;
         let began = Instant::now();
         self.evidence.backfill = BackfillState::Unfinished;
         match self.watching(work, Some(("backfill", Arc::clone(&progress), of))).await {
@@ -318,11 +328,12 @@ impl Story<'_> {
             Err(wrong @ RowsError::NotKept { .. }) => self.picture.say(&wrong.to_string()),
             Err(error) => return Err(anyhow::Error::from(error).into()),
         }
+        known.end(Outcome::Complete).await?;
         self.clock += 1;
         self.evidence.backfill = BackfillState::Complete(Tick(self.clock));
         self.options.history = History::Moved;
         self.options.compare = Share::ALL;
-        self.control.options(self.options.clone()).await.map_err(anyhow::Error::from)?;
+        self.control.options(self.options.clone()).await?;
         self.picture.say(&format!(
             "{} rows copied, {} equal already, {} deleted, in {:.1} s",
             progress.copied(),
@@ -338,7 +349,7 @@ impl Story<'_> {
     /// Full checks of every dual write, then a verification of every row: what the gate relies on (R5, R7, R14).
     async fn prove_equal(&mut self) -> Result<Turn, Failure> {
         self.options.checks = Checks::Full;
-        self.control.options(self.options.clone()).await.map_err(anyhow::Error::from)?;
+        self.control.options(self.options.clone()).await?;
         self.clock += 1;
         self.evidence.full_checks_since = Some(Tick(self.clock));
         self.picture.say("verify: every row of both sides, and every write from now on");
@@ -350,7 +361,9 @@ impl Story<'_> {
             let progress = Arc::clone(&progress);
             async move { verify(&dao.rows(), Side::Source, &Pace::default(), &progress).await }
         };
+        let known = self.control.run(InstanceKind::Verify, &progress, of).await?;
         let found = self.watching(work, Some(("verify", progress, of))).await.map_err(anyhow::Error::from)?;
+        known.judged(found.verdict).await?;
         self.evidence.verification = Some(Verification { began: seen, verdict: found.verdict });
         self.picture.say(&match found.verdict {
             Verdict::Verified => format!("verified: {} rows on both sides are equal", found.rows_source),
@@ -415,7 +428,7 @@ impl Story<'_> {
         loop {
             let here = self.migration.standing().plan.position().clone();
             let Some(back) = one_back(&here) else { break };
-            self.control.advance(back).await.map_err(anyhow::Error::from)?;
+            self.control.advance(back).await?;
         }
         let stage = self.migration.standing().plan.position().stage();
         self.report.rolled_back = stage == Stage::Off;

@@ -22,9 +22,17 @@ const SESSIONS: usize = 1_000;
 /// The cookie.
 pub(crate) const COOKIE: &str = "crossfade_session";
 
+/// How long a code of [`Sessions::invite`] is good.
+const INVITATION: Duration = Duration::from_secs(3_600);
+
 /// Sessions of the dashboard, in memory: a restart logs everybody out.
 #[derive(Default)]
-pub struct Sessions(Mutex<HashMap<String, (String, Instant)>>);
+pub struct Sessions {
+    /// By the id in the cookie: a token, and since when.
+    open: Mutex<HashMap<String, (String, Instant)>>,
+    /// By code: the token that it stands for, once, and since when.
+    invitations: Mutex<HashMap<String, (String, Instant)>>,
+}
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,7 +46,7 @@ impl Sessions {
         let mut id = [0u8; 32];
         getrandom::fill(&mut id).ok()?;
         let id = hex(&id);
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.retain(|_, (_, began)| began.elapsed() < SESSION);
         if sessions.len() >= SESSIONS
             && let Some(oldest) = sessions.iter().min_by_key(|(_, (_, began))| *began).map(|(id, _)| id.clone())
@@ -51,11 +59,28 @@ impl Sessions {
 
     /// Ends a session.
     pub(crate) fn end(&self, id: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+
+    /// A code that logs in once, in the place of this token. None when there is no randomness.
+    pub(crate) fn invite(&self, token: &str) -> Option<String> {
+        let mut code = [0u8; 32];
+        getrandom::fill(&mut code).ok()?;
+        let code = hex(&code);
+        let mut invitations = self.invitations.lock().unwrap_or_else(PoisonError::into_inner);
+        invitations.retain(|_, (_, made)| made.elapsed() < INVITATION);
+        invitations.insert(code.clone(), (token.to_owned(), Instant::now()));
+        Some(code)
+    }
+
+    /// The token that a code stands for. It is good no second time.
+    pub(crate) fn accept(&self, code: &str) -> Option<String> {
+        let taken = self.invitations.lock().unwrap_or_else(PoisonError::into_inner).remove(code);
+        taken.filter(|(_, made)| made.elapsed() < INVITATION).map(|(token, _)| token)
     }
 
     fn token(&self, id: &str) -> Option<String> {
-        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         sessions.get(id).filter(|(_, began)| began.elapsed() < SESSION).map(|(token, _)| token.clone())
     }
 }
@@ -104,6 +129,15 @@ impl App {
         }
         let detail = "send `authorization: Bearer TOKEN`; `crossfade serve` printed the first admin's token";
         Err(Refusal::new(Code::Unauthenticated, detail))
+    }
+
+    /// Who the dashboard's session belongs to; everybody on an open server.
+    pub(crate) fn visitor(&self, headers: &HeaderMap) -> Option<Caller> {
+        if self.settings.open {
+            return Some(Caller { name: "anybody here".to_owned(), role: Role::Admin });
+        }
+        let token = session_of(headers).and_then(|id| self.sessions.token(id))?;
+        self.plane.tokens().caller(&token).cloned()
     }
 
     /// A browser says where a request comes from: other sites may not act here, nor reach an open server by a

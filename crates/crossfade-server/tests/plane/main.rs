@@ -1,7 +1,9 @@
 //! The control plane as others meet it: over HTTP, and killed at any moment.
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+mod board;
 mod crash;
 mod fleet;
 mod support;
 mod surface;
+mod tls;

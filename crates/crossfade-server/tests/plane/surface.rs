@@ -369,3 +369,37 @@ async fn a_session_of_the_dashboard_acts_only_with_its_header() {
     let runbook = http.get(url("/runbooks/gate-refused")).send().await.unwrap().text().await.unwrap();
     assert!(runbook.contains("What to do"));
 }
+
+#[tokio::test]
+async fn an_invitation_logs_in_once_and_tells_who_came() {
+    let bench = bench().await;
+    let viewer = bench.admin.with_role(Role::Viewer).await;
+    let http = reqwest::Client::new();
+    let session = format!("{}/session", bench.admin.url);
+    let nobody: Value = http.get(&session).send().await.unwrap().json().await.unwrap();
+    assert_eq!(nobody, json!({ "name": null, "role": null }));
+    let link = bench.server.invitation(&viewer.token).unwrap();
+    let (page, code) = link.split_once("/#code=").unwrap();
+    assert!(page == bench.admin.url && !link.contains(&viewer.token), "{link}");
+    let come = || http.post(&session).json(&json!({ "code": code })).send();
+    let welcome = come().await.unwrap();
+    assert_eq!(welcome.status(), StatusCode::NO_CONTENT);
+    let cookie = welcome.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    let known: Value = http.get(&session).header("cookie", cookie).send().await.unwrap().json().await.unwrap();
+    assert_eq!(known, json!({ "name": "viewer", "role": "viewer" }));
+    assert_eq!(come().await.unwrap().status(), StatusCode::UNAUTHORIZED, "a second time");
+    let bearer: Value = bench.admin.request(Method::GET, "/session").send().await.unwrap().json().await.unwrap();
+    assert_eq!(bearer["role"], Value::Null, "it is no oracle for tokens");
+}
+
+#[tokio::test]
+async fn full_checks_of_a_verification_are_no_drift() {
+    let bench = bench().await;
+    let admin = &bench.admin;
+    admin.make(Stage::DualWrite).await;
+    admin.run(InstanceKind::Backfill, Outcome::Complete, &[]).await;
+    admin.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified), &[]).await;
+    let status = admin.status().await;
+    assert_eq!(status.publication.plan.options.checks, crossfade_core::Checks::Full);
+    assert_eq!(status.drift, []);
+}

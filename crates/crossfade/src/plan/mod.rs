@@ -93,7 +93,8 @@ impl Steward {
     /// [`Steward::acknowledged`].
     pub fn install(&self, plan: Plan, revision: Revision) {
         if let Some(inner) = self.inner.upgrade() {
-            inner.epochs.install(plan, revision);
+            inner.epochs.install(plan.clone(), revision);
+            inner.totals.phase(plan.phase());
         }
     }
 
