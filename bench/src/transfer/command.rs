@@ -45,9 +45,10 @@ pub(crate) fn timed(command: &mut Command, lawful: &[i32]) -> anyhow::Result<Too
     };
     let seconds = began.elapsed().as_secs_f64();
     let text = |thread: std::thread::JoinHandle<std::io::Result<String>>| thread.join().ok().and_then(Result::ok);
-    let errors = text(errors).unwrap_or_default();
-    ensure!(status.code().is_some_and(|code| lawful.contains(&code)), "{shown} ended with {status}: {errors}");
-    Ok(Took { seconds, resident_kb, output: text(output).unwrap_or_default() })
+    let (errors, output) = (text(errors).unwrap_or_default(), text(output).unwrap_or_default());
+    let last = output.lines().last().unwrap_or_default();
+    ensure!(status.code().is_some_and(|code| lawful.contains(&code)), "{shown} ended with {status}: {last} {errors}");
+    Ok(Took { seconds, resident_kb, output })
 }
 
 fn peak_of(process: u32) -> u64 {

@@ -12,7 +12,10 @@ use std::collections::HashMap;
 use std::time::Instant;
 use tokio_postgres::NoTls;
 
-/// One emulator with an empty table `t`, on a thread of its own. Dropped, it ends.
+/// DynamoDB knows no names of one letter.
+pub(crate) const TABLE: &str = "events";
+
+/// One emulator with an empty table, on a thread of its own. Dropped, it ends.
 pub(crate) struct Emulator {
     endpoint: String,
     _end: tokio::sync::oneshot::Sender<()>,
@@ -46,7 +49,7 @@ impl Emulator {
             let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build()?;
             let id =
                 AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::N).build()?;
-            let table = emulator.client().create_table().table_name("t").billing_mode(BillingMode::PayPerRequest);
+            let table = emulator.client().create_table().table_name(TABLE).billing_mode(BillingMode::PayPerRequest);
             table.key_schema(key).attribute_definitions(id).send().await?;
             anyhow::Ok(())
         })?;
@@ -105,7 +108,7 @@ fn item(row: &tokio_postgres::Row) -> Item {
 }
 
 async fn put(client: &Client, item: Item) -> anyhow::Result<()> {
-    let put = client.put_item().table_name("t").set_item(Some(item));
+    let put = client.put_item().table_name(TABLE).set_item(Some(item));
     put.condition_expression("attribute_not_exists(id)").send().await?;
     Ok(())
 }
@@ -116,6 +119,6 @@ async fn put_batch(client: &Client, batch: Vec<Item>) -> anyhow::Result<()> {
         anyhow::Ok(WriteRequest::builder().put_request(put).build())
     });
     let puts = puts.collect::<anyhow::Result<Vec<_>>>().context("an item without attributes")?;
-    client.batch_write_item().request_items("t", puts).send().await?;
+    client.batch_write_item().request_items(TABLE, puts).send().await?;
     Ok(())
 }

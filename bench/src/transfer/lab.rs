@@ -1,6 +1,7 @@
 //! Private servers with the table of the measurements, and a folder with the configurations.
 
 use super::command::{Took, timed};
+use super::dynamo;
 use super::jobs::Job;
 use super::peers::Peers;
 use anyhow::{Context as _, ensure};
@@ -95,8 +96,9 @@ impl Lab {
         lawful: &[i32],
     ) -> anyhow::Result<(Took, Value)> {
         let file = self.folder.path().join("crossfade.toml");
+        let table = if target.starts_with("dynamodb:") { dynamo::TABLE } else { "t" };
         let text = format!(
-            "[migration.m]\nsource = {:?}\ntarget = {target:?}\n[migration.m.table.t]\ncohort = [\"user_id\"]\n",
+            "[migration.m]\nsource = {:?}\ntarget = {target:?}\n[migration.m.table.t]\ntarget = {table:?}\ncohort = [\"user_id\"]\n",
             self.source
         );
         fs::write(&file, text)?;
