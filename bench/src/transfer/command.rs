@@ -16,6 +16,7 @@ pub(crate) struct Took {
 }
 
 /// Runs a command to its end. One of the exit codes `lawful` is wanted.
+#[expect(clippy::disallowed_methods, reason = "this thread has no runtime, and only waits for the command")]
 pub(crate) fn timed(command: &mut Command, lawful: &[i32]) -> anyhow::Result<Took> {
     let shown = command.get_program().to_string_lossy().into_owned();
     let began = Instant::now();

@@ -40,6 +40,7 @@ impl Running {
     }
 
     /// Lets them write for a while, and says what they felt.
+    #[expect(clippy::disallowed_methods, reason = "this thread has no runtime: the users have one of their own")]
     pub(crate) fn felt_for(&self, time: Duration) -> f64 {
         std::thread::sleep(time);
         p99(self.take())
