@@ -4,6 +4,7 @@
 mod support;
 
 use crossfade::{History, Options, Side, Stage};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{Error, Fault, Pair, migration, migration_with};
 use tokio::time::Instant;
@@ -42,6 +43,42 @@ async fn a_lasting_difference_is_confirmed_and_names_its_fields() {
     let sample = &seen.operations[0].samples[0];
     assert_eq!(sample.fields, ["(value)"]);
     assert_eq!(sample.key_digest, crossfade::key::digest("1"));
+}
+
+/// Where a test's log goes.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmed_difference_is_a_warning_that_names_everything_but_values() {
+    let log = Log::default();
+    let writer = log.clone();
+    let everything =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
+    let _for_this_thread = tracing::subscriber::set_default(everything.with_ansi(false).finish());
+    let (pair, (migration, _control)) = (Pair::default(), migration(Stage::Shadow).await);
+    pair.source.set(1, "1:planted-in-the-source");
+    pair.target.set(1, "1:planted-in-the-target");
+    pair.read(&migration, 1).await.unwrap();
+    tokio::time::sleep(AFTER_REREADS).await;
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let warnings: Vec<&str> = text.lines().filter(|line| line.contains("source and target differ")).collect();
+    let [warning] = warnings[..] else { panic!("one warning for one difference: {text}") };
+    let digest = crossfade::key::digest("1");
+    for part in ["WARN", "migration=events", "operation=read", &format!("key_digest={digest}"), "fields=[\"(value)\"]"] {
+        assert!(warning.contains(part), "{part} in {warning}");
+    }
+    assert!(!text.contains("planted"), "{text}");
 }
 
 #[tokio::test(start_paused = true)]
