@@ -3,5 +3,6 @@
 
 mod crash;
 mod fleet;
+mod member;
 mod support;
 mod surface;

@@ -141,14 +141,6 @@ impl Steward {
         Some(self.inner.upgrade()?.observe())
     }
 
-    /// Repairs under way, and operations whose effect may still land.
-    #[must_use]
-    pub fn unsettled(&self) -> (u32, u32) {
-        self.inner
-            .upgrade()
-            .map_or((0, 0), |inner| (inner.repairing.load(Ordering::Acquire), inner.lingering.load(Ordering::Acquire)))
-    }
-
     /// Tells of every change of the marks; none when the migration is gone.
     #[must_use]
     pub fn watch_marks(&self) -> Option<watch::Receiver<u64>> {

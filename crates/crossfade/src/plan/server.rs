@@ -389,8 +389,11 @@ impl Member {
                                 }
                             }
                         }
-                        settled = settled(&self.steward), if to_acknowledge.is_some() => {
-                            let Some((revision, marks)) = settled else { return };
+                        ended = self.steward.acknowledged(), if to_acknowledge.is_some() => {
+                            // Effects that may land late and repairs hold the epoch in which they began: those of earlier
+                            // ones have ended too. Those of this one are waited for at its own end, not before: while a
+                            // side is down there are always some, and the way back has to stay open.
+                            let Some((revision, marks)) = ended else { return };
                             match self.acknowledge(revision, &marks).await {
                                 Ok(()) => to_acknowledge = None,
                                 Err(silence) => break silence,
@@ -494,25 +497,17 @@ impl Member {
     }
 
     async fn leave(&mut self) {
-        // Operations in flight are waited for; the caller bounds the time.
-        let Some((_, marks)) = settled(&self.steward).await else { return };
+        // The same plan once more is another epoch: its grace period ends with the last operation that has begun by now,
+        // secondary writes that went on without their caller and lingering effects among them. The caller bounds the time.
+        let Some((plan, revision)) = self.steward.standing() else { return };
+        self.steward.install(plan, revision);
+        let Some((_, marks)) = self.steward.acknowledged().await else { return };
         let (Some(observation), Some((plan, _))) = (self.steward.observe(), self.steward.standing()) else { return };
         let change = self.ledger.change(&marks, observation.everything_suspect);
         let (observations, _) = self.seen.since(&observation, plan.position().stage().authority());
         if let Err(silence) = self.wire.goodbye(&Departure { marks: change.message, observations }).await {
             tracing::warn!(%silence, "goodbye was not heard: the plane will miss this instance");
         }
-    }
-}
-
-/// The grace period has passed, no effect may land late, and no repair holds an older plan.
-async fn settled(steward: &Steward) -> Option<(Revision, Vec<Marked>)> {
-    loop {
-        let (revision, _) = steward.acknowledged().await?;
-        if steward.unsettled() == (0, 0) {
-            return Some((revision, steward.marks()));
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

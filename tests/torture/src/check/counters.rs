@@ -17,7 +17,13 @@ pub(super) fn check(row: &str, story: &Story, around: &Circumstances, say: &mut 
         let (Some(count), (Fate::Done, end)) = (count_of(&write.answer), around.fate(write)) else { continue };
         let Some(era) = around.era(write.begin, end) else { continue };
         if let Some(other) = answers.insert((era, count), write.begin) {
-            say("P4", format!("two increments (begun at {other} and {}) were both answered {count}: one is lost", write.begin));
+            say(
+                "P4",
+                format!(
+                    "two increments (begun at {other} and {}) were both answered {count}: one is lost",
+                    write.begin
+                ),
+            );
         }
         eras.entry(era).or_default().push((write.begin, end, count, true));
     }
@@ -58,15 +64,19 @@ fn rises(mut seen: Vec<(u64, u64, i64, bool)>, say: &mut impl FnMut(&'static str
         let needs = if increment { most.saturating_add(1) } else { most };
         if count < needs && most != i64::MIN {
             let what = if increment { "an increment" } else { "a read" };
-            say("P2", format!("{what} at {begin} was answered {count}, after one that ended at {of} was answered {most}"));
+            say(
+                "P2",
+                format!("{what} at {begin} was answered {count}, after one that ended at {of} was answered {most}"),
+            );
         }
     }
 }
 
 /// From one quiet moment to the next: as much as was acknowledged, and at most what was tried besides.
 fn sums(row: &str, story: &Story, around: &Circumstances, say: &mut impl FnMut(&'static str, String)) {
-    let quiet: Vec<(u64, i64)> =
-        std::iter::once((0, 0)).chain(around.quiet_of(row).map(|(at, seen)| (at, seen.map_or(0, |seen| seen.count)))).collect();
+    let quiet: Vec<(u64, i64)> = std::iter::once((0, 0))
+        .chain(around.quiet_of(row).map(|(at, seen)| (at, seen.map_or(0, |seen| seen.count))))
+        .collect();
     for pair in quiet.windows(2) {
         let [(from, before), (until, after)] = pair else { continue };
         if around.waivers.iter().any(|waiver| waiver.from <= *until && waiver.until >= *from) {
@@ -83,9 +93,17 @@ fn sums(row: &str, story: &Story, around: &Circumstances, say: &mut impl FnMut(&
         }
         let grown = after - before;
         if grown < done {
-            say("P4", format!("{done} increments were acknowledged between {from} and {until}, the count grew by {grown}"));
+            say(
+                "P4",
+                format!("{done} increments were acknowledged between {from} and {until}, the count grew by {grown}"),
+            );
         } else if grown > done + maybe {
-            say("P4", format!("the count grew by {grown} between {from} and {until}; {done} increments were acknowledged, {maybe} more were tried"));
+            say(
+                "P4",
+                format!(
+                    "the count grew by {grown} between {from} and {until}; {done} increments were acknowledged, {maybe} more were tried"
+                ),
+            );
         }
     }
 }

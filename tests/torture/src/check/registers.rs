@@ -35,7 +35,10 @@ pub(super) fn check(row: &str, story: &Story, around: &Circumstances, say: &mut 
             None => {
                 let possible = deletes.up_to(end).is_some_and(|ended| ended >= superseded);
                 if !possible && waived.is_none() {
-                    say("P4", format!("{who} at {begin} found no row: an acknowledged write (begun at {superseded}) is lost"));
+                    say(
+                        "P4",
+                        format!("{who} at {begin} found no row: an acknowledged write (begun at {superseded}) is lost"),
+                    );
                 }
             }
             Some(seen) => match puts.get(seen.value.as_str()) {

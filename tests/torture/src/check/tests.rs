@@ -83,7 +83,9 @@ fn an_unclear_write_may_land_until_its_linger_has_passed() {
     let soon = LINGER / 2;
     let (late, later) = (LINGER + 100, LINGER + 200);
     for value in ["a", "b"] {
-        assert!(broken("r1", unclear(), vec![look(soon, soon + 1, seen(value, 0))], &Circumstances::default()).is_empty());
+        assert!(
+            broken("r1", unclear(), vec![look(soon, soon + 1, seen(value, 0))], &Circumstances::default()).is_empty()
+        );
     }
     let mut after = unclear();
     after.push(put(late, late + 1, "c"));

@@ -96,8 +96,7 @@ async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<Wor
     for database in &databases {
         prepare(&database.url).await?;
     }
-    let proxies =
-        [Proxy::start(databases[0].address()?).await?, Proxy::start(databases[1].address()?).await?];
+    let proxies = [Proxy::start(databases[0].address()?).await?, Proxy::start(databases[1].address()?).await?];
     let secret = format!("planted{seed:x}row:");
     let operator = format!("planted{seed:032x}operator");
     let instance = format!("planted{seed:032x}instance");
@@ -188,7 +187,8 @@ fn tell(args: &DriveArgs, world: &World, ended: anyhow::Result<Shown>) -> anyhow
         (None, true, false) => "incomplete",
     };
     for violation in violations.iter().take(20) {
-        let line = json!({ "event": "violation", "promise": violation.promise, "row": violation.row, "what": violation.what });
+        let line =
+            json!({ "event": "violation", "promise": violation.promise, "row": violation.row, "what": violation.what });
         println!("{line}");
     }
     if let Some(error) = &error {

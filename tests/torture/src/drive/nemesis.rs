@@ -20,7 +20,10 @@ pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Durati
         match dice.below(100) {
             0..18 => kill_app(&world, &mut dice).await?,
             18..32 => stop_app(&world, &mut dice).await,
-            32..50 => weather(&world, side, Weather::Delay(millis(300 + dice.below(600))), millis(300 + dice.below(1_200))).await,
+            32..50 => {
+                weather(&world, side, Weather::Delay(millis(300 + dice.below(600))), millis(300 + dice.below(1_200)))
+                    .await
+            }
             50..62 => weather(&world, side, Weather::DropAnswers, millis(50 + dice.below(400))).await,
             62..72 => weather(&world, side, Weather::Refuse, millis(100 + dice.below(900))).await,
             72..80 => weather(&world, side, Weather::HalfOpen, millis(300 + dice.below(1_500))).await,

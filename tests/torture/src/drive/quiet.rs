@@ -64,7 +64,12 @@ pub(crate) async fn moment(world: &World, operator: &Operator) -> anyhow::Result
         if let Some(first) = differing.first() {
             say(
                 "P3",
-                format!("{} rows differ at `{}` after everything was verified, {} among them", differing.len(), status.position, first.0),
+                format!(
+                    "{} rows differ at `{}` after everything was verified, {} among them",
+                    differing.len(),
+                    status.position,
+                    first.0
+                ),
             );
         }
         shown.equal = differing.is_empty();
@@ -87,9 +92,8 @@ pub(crate) async fn moment(world: &World, operator: &Operator) -> anyhow::Result
         library.read_on()?;
         shown.violations.extend(check(&library.stories, &around));
         for story in library.stories.values() {
-            let done = |write: &&crate::history::Written| {
-                matches!(write.answer, Some((_, crate::history::Outcome::Done(_))))
-            };
+            let done =
+                |write: &&crate::history::Written| matches!(write.answer, Some((_, crate::history::Outcome::Done(_))));
             shown.operations += (story.writes.len() + story.reads.len()) as u64;
             shown.acknowledged += (story.writes.iter().filter(done).count() + story.reads.len()) as u64;
         }

@@ -62,9 +62,8 @@ pub(crate) async fn run(args: AppArgs) -> anyhow::Result<()> {
     let secret = std::fs::read_to_string(&args.secret_file).context("cannot read the secret")?.trim().to_owned();
     let book = Book::create(&args.history)?;
     let (source, target) = args.places.stores(16)?;
-    let from = plan::server(&args.places.server)
-        .token_file(&args.places.token_file)
-        .host(format!("app{}", args.number));
+    let from =
+        plan::server(&args.places.server).token_file(&args.places.token_file).host(format!("app{}", args.number));
     let membership = from.membership();
     let migration = Migration::builder(MIGRATION)
         .plan(from)
@@ -75,15 +74,8 @@ pub(crate) async fn run(args: AppArgs) -> anyhow::Result<()> {
     let dao = MigratingRows::new(source, target, migration.clone());
     let (work, working) = watch::channel(false);
     let numbers = AtomicU64::new(1);
-    let shared = Arc::new(Shared {
-        dao,
-        book,
-        process: args.number,
-        secret,
-        numbers,
-        working,
-        busy: watch::Sender::new(0),
-    });
+    let shared =
+        Arc::new(Shared { dao, book, process: args.number, secret, numbers, working, busy: watch::Sender::new(0) });
     for worker in 0..args.workers {
         let dice = Dice::new(args.seed ^ (args.number << 32) ^ (worker << 16));
         let shared = Arc::clone(&shared);

@@ -177,12 +177,7 @@ async fn work(args: &DataArgs, plane: &Plane, ticket: &RunTicket) -> (Outcome, M
 }
 
 /// Copies the truth over every row that differs, and over those that instances which are gone had marked.
-async fn mend<P>(
-    rows: &P,
-    plane: &Plane,
-    plan: &Plan,
-    pace: &Pace,
-) -> anyhow::Result<(Vec<MarkRef>, serde_json::Value)>
+async fn mend<P>(rows: &P, plane: &Plane, plan: &Plan, pace: &Pace) -> anyhow::Result<(Vec<MarkRef>, serde_json::Value)>
 where
     P: ScanRows + RowPair<Id = RowId, Row = Row>,
 {

@@ -177,7 +177,8 @@ impl Rows for PostgresRows {
         match (seen, row) {
             (None, None) => Ok(self.snapshot(id).await?.is_none()),
             (None, Some(row)) => {
-                let sql = "INSERT INTO rows (id, value, count) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING id";
+                let sql =
+                    "INSERT INTO rows (id, value, count) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING id";
                 self.changed(sql, &[&id.0, &row.value, &row.count]).await
             }
             (Some(seen), None) => {
@@ -185,7 +186,8 @@ impl Rows for PostgresRows {
                 self.changed(sql, &[&id.0, &seen.value, &seen.count]).await
             }
             (Some(seen), Some(row)) => {
-                let sql = "UPDATE rows SET value = $4, count = $5 WHERE id = $1 AND value = $2 AND count = $3 RETURNING id";
+                let sql =
+                    "UPDATE rows SET value = $4, count = $5 WHERE id = $1 AND value = $2 AND count = $3 RETURNING id";
                 self.changed(sql, &[&id.0, &seen.value, &seen.count, &row.value, &row.count]).await
             }
         }
