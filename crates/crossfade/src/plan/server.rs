@@ -5,6 +5,8 @@
 //! operations left (R3). Losing the server costs nothing: the last plan stays, and the connection is tried again with
 //! jitter (R11). Row values never leave the process; marks carry the keys that a repair needs.
 
+use crate::broken::{self, Broken};
+
 use super::{PlanSource, PlanSourceError, Steward};
 use crate::marks::Marked;
 use crate::observe::Observation;
@@ -384,7 +386,9 @@ impl Member {
                         plan = plans.recv() => {
                             if let Some(publication) = plan {
                                 pause = Duration::from_millis(50);
-                                if self.install(&publication) {
+                                if broken::is(Broken::NoBarrier) {
+                                    self.install_later(publication).await;
+                                } else if self.install(&publication) {
                                     to_acknowledge = Some(publication.revision.0);
                                 }
                             }
@@ -460,6 +464,21 @@ impl Member {
                 false
             }
         }
+    }
+
+    /// What [`Member::install`] must not be: acknowledged now, in force a while later, at each instance at another time.
+    async fn install_later(&mut self, publication: Publication) {
+        // Whether it was heard makes no difference to a variant that is wrong anyway.
+        let _heard = self.acknowledge(publication.revision.0, &[]).await;
+        let steward = self.steward.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(u64::from(std::process::id() % 7) * 100)).await;
+            if let (Ok((plan, revision)), Some((_, standing))) = (adopt(&publication), steward.standing())
+                && revision > standing
+            {
+                steward.install(plan, revision);
+            }
+        });
     }
 
     async fn acknowledge(&mut self, revision: Revision, marks: &[Marked]) -> Result<(), Silence> {

@@ -15,7 +15,7 @@ use crate::history::{Act, Outcome, Seen, Story, Written};
 use std::collections::BTreeMap;
 
 /// How long after its answer, or its process's death, an unclear effect may still land, in microseconds.
-pub(crate) const LINGER: u64 = 3_000_000;
+pub(crate) const LINGER: u64 = 3_500_000;
 
 /// A span of time in which P2 to P4 are waived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use crate::stores::postgres::prepare;
 use anyhow::Context;
 use clap::Args;
 use crossfade_api::wire::{CreateRequest, Status};
-use crossfade_core::{Options, PlanSpec, Stage};
+use crossfade_core::{Checks, Options, PlanSpec, Stage};
 use fleet::App;
 use operator::Operator;
 use proxy::Proxy;
@@ -28,10 +28,13 @@ use std::time::{Duration, Instant};
 use world::{Ground, World};
 
 /// The linger that the plan declares for both stores: the longest delay of a proxy, and the longest statement.
-pub(crate) const LINGER_MS: u64 = 2_000;
+pub(crate) const LINGER_MS: u64 = 2_500;
 
 /// The exit code of a run that found a broken promise.
 const VIOLATED: u8 = 4;
+
+/// Variants that break a rule of the library each.
+const BROKEN: [&str; 6] = ["no-barrier", "no-hold", "replay-repair", "insert-if-absent", "early-ack", "early-clear"];
 
 /// Options of a run.
 #[derive(Args, Debug, Clone)]
@@ -45,14 +48,15 @@ pub(crate) struct DriveArgs {
     /// Only JSON lines on the standard output
     #[arg(long)]
     json: bool,
-    /// Run a broken variant of the library, which has to be caught
+    /// Run a broken variant of the library, which has to be caught (build with `--features broken`): no-barrier, no-hold,
+    /// replay-repair, insert-if-absent, early-ack or early-clear
     #[arg(long, value_name = "NAME")]
     broken: Option<String>,
     /// Processes of the application
     #[arg(long, default_value_t = 4)]
     apps: usize,
     /// Callers in each
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 6)]
     workers: u64,
     /// Milliseconds between two troubles, on average; 0: none
     #[arg(long, default_value_t = 2_500)]
@@ -66,6 +70,14 @@ pub(crate) struct DriveArgs {
 }
 
 pub(crate) async fn run(args: DriveArgs) -> anyhow::Result<ExitCode> {
+    if let Some(name) = &args.broken {
+        anyhow::ensure!(
+            BROKEN.contains(&name.as_str()),
+            "no variant is called `{name}`: there are {}",
+            BROKEN.join(", ")
+        );
+        anyhow::ensure!(cfg!(feature = "broken"), "build with `--features broken` to run a broken variant");
+    }
     let temporary = tempfile::tempdir().context("no temporary folder")?;
     let folder = args.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
     for part in ["logs", "histories"] {
@@ -121,8 +133,11 @@ async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<Wor
     });
     *world.server.lock().await = Some(nemesis::start_plane(&world).await?);
     let options = Options {
-        secondary_timeout: Duration::from_millis(800),
+        secondary_timeout: Duration::from_millis(1_200),
+        hold_bound: Duration::from_millis(4_000),
         linger: Duration::from_millis(LINGER_MS),
+        // From the first dual write on, so that whatever differs without a mark or a suspect is a broken promise.
+        checks: Checks::Full,
         ..Options::default()
     };
     let plan = PlanSpec { options, ..PlanSpec::at(MIGRATION, Stage::Off) };
@@ -206,6 +221,7 @@ fn tell(args: &DriveArgs, world: &World, ended: anyhow::Result<Shown>) -> anyhow
         "database_restarts": of(&counts.database_restarts),
         "plane_restarts": of(&counts.plane_restarts),
         "stops": of(&counts.stops),
+        "deploys": of(&counts.deploys),
         "partitions": of(&counts.partitions),
         "backfills": of(&counts.backfills),
         "verifications": of(&counts.verifications),

@@ -18,7 +18,8 @@ pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Durati
         let _no_quiet_moment = world.peace.read().await;
         let side = usize::from(dice.percent(50));
         match dice.below(100) {
-            0..18 => kill_app(&world, &mut dice).await?,
+            0..14 => kill_app(&world, &mut dice).await?,
+            14..18 => deploy_app(&world, &mut dice).await?,
             18..32 => stop_app(&world, &mut dice).await,
             32..50 => {
                 weather(&world, side, Weather::Delay(millis(300 + dice.below(600))), millis(300 + dice.below(1_200)))
@@ -28,7 +29,7 @@ pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Durati
             62..72 => weather(&world, side, Weather::Refuse, millis(100 + dice.below(900))).await,
             72..80 => weather(&world, side, Weather::HalfOpen, millis(300 + dice.below(1_500))).await,
             80..88 => restart_database(&world, side).await?,
-            88..94 => restart_plane(&world, &mut dice).await?,
+            88..93 => restart_plane(&world, &mut dice).await?,
             _ => force.store(true, Ordering::Relaxed),
         }
     }
@@ -59,6 +60,25 @@ async fn kill_app(world: &World, dice: &mut Dice) -> anyhow::Result<()> {
     world.say(&format!("kill -9 {}", app.process.name));
     count(&world.counts.kills);
     app.kill(world).await;
+    apps.push(App::start(world).await?);
+    Ok(())
+}
+
+/// Leaves in good order, in mid-work, and another in its place: nobody may become suspect of that.
+async fn deploy_app(world: &World, dice: &mut Dice) -> anyhow::Result<()> {
+    let mut apps = world.apps.lock().await;
+    if apps.is_empty() {
+        return Ok(());
+    }
+    let place = usize::try_from(dice.below(apps.len() as u64)).unwrap_or(0);
+    let mut app = apps.swap_remove(place);
+    world.say(&format!("deploy instead of {}", app.process.name));
+    count(&world.counts.deploys);
+    match app.process.order("stop", millis(40_000)).await {
+        Ok(said) if said == "left true" => app.process.ended(millis(20_000)).await?,
+        // Its goodbye was not heard, by a plane that is gone perhaps: then it has to be stated dead.
+        Ok(_) | Err(_) => app.kill(world).await,
+    }
     apps.push(App::start(world).await?);
     Ok(())
 }

@@ -21,6 +21,8 @@ pub(crate) struct Operator {
     /// Somebody asked for a forced rollback at the next chance.
     pub(crate) force: std::sync::Arc<AtomicBool>,
     refused: u32,
+    /// A wish that only marks of the moment stand against: asked again.
+    again: Option<(Stage, u64)>,
 }
 
 /// Where everybody is.
@@ -35,7 +37,7 @@ fn share(percent: u64) -> Share {
 impl Operator {
     pub(crate) fn new(seed: u64) -> Operator {
         let dice = Dice::new(seed ^ 0x6f70);
-        Operator { dice, forward: true, force: std::sync::Arc::default(), refused: 0 }
+        Operator { dice, forward: true, force: std::sync::Arc::default(), refused: 0, again: None }
     }
 
     /// Does the next thing.
@@ -50,11 +52,12 @@ impl Operator {
             return self.settle(world).await.map(drop);
         }
         let here = position(&status)?;
-        if self.force.load(Ordering::Relaxed) && here.occupied().1 >= Stage::Live {
-            self.force.store(false, Ordering::Relaxed);
+        let back_moves =
+            here.occupied() == (Stage::Live, Stage::Live) || here.occupied() == (Stage::Shadow, Stage::Live);
+        if back_moves && self.force.swap(false, Ordering::Relaxed) {
             return self.force_back(world, &status, &here).await;
         }
-        let (stage, percent) = self.wish(&here);
+        let (stage, percent) = self.again.take().unwrap_or_else(|| self.wish(&here));
         let request = RampRequest {
             stage,
             percent: share(percent),
@@ -70,7 +73,14 @@ impl Operator {
                 let after = self.settle(world).await?;
                 self.tell(world, &here, &after)
             }
-            Err(Trouble::Refused(problem)) => self.answer(world, &problem, &status).await,
+            Err(Trouble::Refused(problem)) => {
+                let marks =
+                    problem.blockers.iter().all(|blocker| blocker.code == "marks") && problem.code == Code::Gate;
+                if marks && !self.refused.is_multiple_of(40) {
+                    self.again = Some((stage, percent));
+                }
+                self.answer(world, &problem, &status).await
+            }
             Err(Trouble::Lost(_)) => {
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 Ok(())
@@ -176,6 +186,10 @@ impl Operator {
         };
         // From before it is asked for: the answer may get lost.
         let from = now();
+        // One side is in trouble: the source has missed writes, or the target, the new authority, is why there is no other way.
+        let side = &world.proxies[usize::from(self.dice.percent(40))];
+        side.set(super::proxy::Weather::Refuse);
+        tokio::time::sleep(Duration::from_millis(300 + self.dice.below(400))).await;
         let answer: Result<StepAnswer, Trouble> = world.plane.post(&format!("/{MIGRATION}/rollback"), &request).await;
         let waived = match &answer {
             Ok(answer) => answer.status.evidence.waived_since.is_some(),
@@ -188,6 +202,7 @@ impl Operator {
                 around.waivers.push(Waiver { from, until: u64::MAX });
             }
         }
+        side.set(super::proxy::Weather::Fair);
         if answer.is_ok() {
             world.say(&format!("rollback --force from {here}{}", if waived { ", waived" } else { "" }));
             let after = self.settle(world).await?;
@@ -209,7 +224,9 @@ impl Operator {
             return Ok(());
         }
         let codes: Vec<&str> = problem.blockers.iter().map(|blocker| blocker.code.as_str()).collect();
-        world.say(&format!("the gate refuses: {}", codes.join(", ")));
+        if codes != ["marks"] {
+            world.say(&format!("the gate refuses: {}", codes.join(", ")));
+        }
         if blocked("run-under-way") || blocked("repair-running") {
             tokio::time::sleep(Duration::from_millis(200)).await;
         } else if blocked("backfill-not-started") || blocked("backfill-unfinished") {
@@ -227,10 +244,10 @@ impl Operator {
             .any(blocked)
         {
             data(world, Kind::Verify).await?;
-        } else if blocked("marks") && self.refused % 8 == 0 {
+        } else if blocked("marks") && self.refused.is_multiple_of(8) {
             orphans(world).await?;
         } else {
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            tokio::time::sleep(Duration::from_millis(60)).await;
         }
         Ok(())
     }

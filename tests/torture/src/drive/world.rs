@@ -24,6 +24,7 @@ pub(crate) struct Counts {
     pub(crate) database_restarts: AtomicU64,
     pub(crate) plane_restarts: AtomicU64,
     pub(crate) stops: AtomicU64,
+    pub(crate) deploys: AtomicU64,
     pub(crate) partitions: AtomicU64,
     pub(crate) backfills: AtomicU64,
     pub(crate) verifications: AtomicU64,
@@ -146,17 +147,20 @@ impl World {
         self.plane.get(&format!("/{MIGRATION}")).await
     }
 
+    /// Somebody who is dead has not been stated dead yet.
+    pub(crate) async fn anybody_dead(&self) -> anyhow::Result<bool> {
+        let known: Instances = self.plane.get(&format!("/{MIGRATION}/instances")).await?;
+        let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(known.instances.iter().any(|instance| dead.keys().any(|name| is_named(name, &instance.instance))))
+    }
+
     /// States of silent instances that they are dead, where that is true and nothing of theirs can land any more.
     pub(crate) async fn evict(&self) -> Result<usize, Trouble> {
         let known: Instances = self.plane.get(&format!("/{MIGRATION}/instances")).await?;
         let surely: Vec<String> = {
             let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
             let long_dead = |name: &str| {
-                let named = |(begin, _): &(&String, &u64)| match begin.strip_suffix('-') {
-                    Some(_) => name.starts_with(begin.as_str()),
-                    None => name == begin.as_str(),
-                };
-                dead.iter().filter(named).any(|(_, at)| now().saturating_sub(*at) >= LINGER)
+                dead.iter().filter(|(dead, _)| is_named(dead, name)).any(|(_, at)| now().saturating_sub(*at) >= LINGER)
             };
             known
                 .instances
@@ -173,5 +177,13 @@ impl World {
         let request = EvictRequest { instances: surely, dead: true };
         let _after: Status = self.plane.post(&format!("/{MIGRATION}/evict"), &request).await?;
         Ok(evicted)
+    }
+}
+
+/// Processes of the application are known by the beginning of their name, runs of the data side by the whole.
+fn is_named(dead: &str, instance: &str) -> bool {
+    match dead.strip_suffix('-') {
+        Some(_) => instance.starts_with(dead),
+        None => instance == dead,
     }
 }

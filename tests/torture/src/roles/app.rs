@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// Run a process of the application.
 #[derive(Args, Debug, Clone)]
@@ -34,7 +34,7 @@ pub(crate) struct AppArgs {
     #[arg(long)]
     secret_file: PathBuf,
     /// How many callers at once.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 6)]
     workers: u64,
 }
 
@@ -61,7 +61,7 @@ struct Shared {
 pub(crate) async fn run(args: AppArgs) -> anyhow::Result<()> {
     let secret = std::fs::read_to_string(&args.secret_file).context("cannot read the secret")?.trim().to_owned();
     let book = Book::create(&args.history)?;
-    let (source, target) = args.places.stores(16)?;
+    let (source, target) = args.places.stores(10)?;
     let from =
         plan::server(&args.places.server).token_file(&args.places.token_file).host(format!("app{}", args.number));
     let membership = from.membership();
@@ -76,14 +76,15 @@ pub(crate) async fn run(args: AppArgs) -> anyhow::Result<()> {
     let numbers = AtomicU64::new(1);
     let shared =
         Arc::new(Shared { dao, book, process: args.number, secret, numbers, working, busy: watch::Sender::new(0) });
+    let (failed, mut failures) = mpsc::channel(1);
     for worker in 0..args.workers {
+        let failed = failed.clone();
         let dice = Dice::new(args.seed ^ (args.number << 32) ^ (worker << 16));
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
             if let Err(error) = serve(&shared, dice).await {
-                // Without its history a worker proves nothing: the whole process goes.
-                tracing::error!(%error, "a worker cannot go on");
-                std::process::exit(1);
+                // Whoever has failed before is enough.
+                drop(failed.try_send(error));
             }
         });
     }
@@ -98,7 +99,13 @@ pub(crate) async fn run(args: AppArgs) -> anyhow::Result<()> {
         }
     });
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
+    loop {
+        let line = tokio::select! {
+            line = lines.next_line() => line?,
+            // Without its history a worker proves nothing: the whole process goes.
+            Some(error) = failures.recv() => return Err(error),
+        };
+        let Some(line) = line else { return Ok(()) };
         match line.as_str() {
             "go" => {
                 work.send_replace(true);
@@ -118,7 +125,6 @@ pub(crate) async fn run(args: AppArgs) -> anyhow::Result<()> {
             other => anyhow::bail!("`{other}` is no order"),
         }
     }
-    Ok(())
 }
 
 async fn idle(work: &watch::Sender<bool>, shared: &Shared) {

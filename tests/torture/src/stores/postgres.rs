@@ -12,7 +12,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Config, NoTls};
 
 /// How long a call may take: then nobody knows what it did.
-const PATIENCE: Duration = Duration::from_millis(600);
+const PATIENCE: Duration = Duration::from_millis(900);
 
 const TABLE: &str =
     "CREATE TABLE IF NOT EXISTS rows (id text COLLATE \"C\" PRIMARY KEY, value text NOT NULL, count bigint NOT NULL)";
@@ -71,7 +71,7 @@ impl PostgresRows {
     /// Will connect to this database.
     pub(crate) fn new(name: &'static str, url: &str, connections: usize) -> anyhow::Result<PostgresRows> {
         let mut config: Config = url.parse().context("this is no PostgreSQL URL")?;
-        config.options("-c statement_timeout=500 -c lock_timeout=400").connect_timeout(Duration::from_millis(800));
+        config.options("-c statement_timeout=800 -c lock_timeout=700").connect_timeout(Duration::from_millis(800));
         let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let patience = Some(Duration::from_millis(1_000));
         let pool = Pool::builder(manager)
