@@ -17,7 +17,7 @@ use crossfade_core::{Checks, Options, PlanSpec, Stage};
 use fleet::App;
 use operator::Operator;
 use proxy::Proxy;
-use quiet::Shown;
+use quiet::{Depth, Shown};
 use serde_json::json;
 use servers::Database;
 use std::path::Path;
@@ -64,6 +64,9 @@ pub(crate) struct DriveArgs {
     /// Seconds between two quiet moments
     #[arg(long, default_value_t = 30)]
     quiet_every: u64,
+    /// Seconds between two glances at both sides
+    #[arg(long, default_value_t = 8)]
+    glance_every: u64,
     /// Keep histories and logs in this folder, which has to be new
     #[arg(long, value_name = "FOLDER")]
     keep: Option<std::path::PathBuf>,
@@ -158,7 +161,7 @@ async fn torture(args: &DriveArgs, world: &Arc<World>) -> anyhow::Result<Shown> 
     let nemesis = (args.trouble_ms > 0)
         .then(|| tokio::spawn(nemesis::run(Arc::clone(world), Arc::clone(&operator.force), trouble)));
     let began = Instant::now();
-    let mut looked = Instant::now();
+    let (mut looked, mut glanced) = (Instant::now(), Instant::now());
     let ended = async {
         while began.elapsed() < Duration::from_secs(args.seconds) {
             operator.turn(world).await?;
@@ -166,15 +169,22 @@ async fn torture(args: &DriveArgs, world: &Arc<World>) -> anyhow::Result<Shown> 
                 anyhow::bail!("the nemesis has ended");
             }
             if looked.elapsed() > Duration::from_secs(args.quiet_every) {
-                let shown = quiet::moment(world, &operator).await?;
+                let shown = quiet::moment(world, &operator, Depth::Whole).await?;
                 if !shown.violations.is_empty() {
                     return Ok(shown);
                 }
-                looked = Instant::now();
+                (looked, glanced) = (Instant::now(), Instant::now());
+            } else if operator.curious || glanced.elapsed() > Duration::from_secs(args.glance_every) {
+                operator.curious = false;
+                let shown = quiet::moment(world, &operator, Depth::Glance).await?;
+                if !shown.violations.is_empty() {
+                    return Ok(shown);
+                }
+                glanced = Instant::now();
             }
         }
         operator.come_home(world).await?;
-        quiet::moment(world, &operator).await
+        quiet::moment(world, &operator, Depth::Whole).await
     }
     .await;
     match nemesis {

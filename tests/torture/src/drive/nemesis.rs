@@ -22,7 +22,7 @@ pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Durati
             14..18 => deploy_app(&world, &mut dice).await?,
             18..32 => stop_app(&world, &mut dice).await,
             32..50 => {
-                weather(&world, side, Weather::Delay(millis(300 + dice.below(600))), millis(300 + dice.below(1_200)))
+                weather(&world, side, Weather::Delay(millis(300 + dice.below(1_200))), millis(300 + dice.below(1_200)))
                     .await
             }
             50..62 => weather(&world, side, Weather::DropAnswers, millis(50 + dice.below(400))).await,

@@ -21,6 +21,8 @@ pub(crate) struct Operator {
     /// Somebody asked for a forced rollback at the next chance.
     pub(crate) force: std::sync::Arc<AtomicBool>,
     refused: u32,
+    /// Something has just ended that leaves both sides equal, if it was right.
+    pub(crate) curious: bool,
     /// A wish that only marks of the moment stand against: asked again.
     again: Option<(Stage, u64)>,
 }
@@ -37,7 +39,7 @@ fn share(percent: u64) -> Share {
 impl Operator {
     pub(crate) fn new(seed: u64) -> Operator {
         let dice = Dice::new(seed ^ 0x6f70);
-        Operator { dice, forward: true, force: std::sync::Arc::default(), refused: 0, again: None }
+        Operator { dice, forward: true, force: std::sync::Arc::default(), refused: 0, again: None, curious: false }
     }
 
     /// Does the next thing.
@@ -107,7 +109,7 @@ impl Operator {
         match here.stage() {
             Stage::Off => self.forward = true,
             // Back to off costs a whole backfill: now and then.
-            Stage::DualWrite if !self.forward => self.forward = !self.dice.percent(30),
+            Stage::DualWrite if !self.forward => self.forward = !self.dice.percent(40),
             Stage::RampDown => self.forward = false,
             Stage::DualWrite | Stage::Shadow | Stage::Live | Stage::Complete => {}
         }
@@ -235,6 +237,7 @@ impl Operator {
                 self.forward = false;
             } else {
                 data(world, Kind::Backfill).await?;
+                self.curious = true;
             }
         } else if blocked("diverged") {
             data(world, Kind::Repair).await?;

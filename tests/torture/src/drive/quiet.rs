@@ -25,12 +25,23 @@ pub(crate) struct Shown {
     pub(crate) operations: u64,
 }
 
-pub(crate) async fn moment(world: &World, operator: &Operator) -> anyhow::Result<Shown> {
+/// How long a quiet moment lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Until both sides were read.
+    Glance,
+    /// Until both sides were verified and repaired, and every history checked.
+    Whole,
+}
+
+pub(crate) async fn moment(world: &World, operator: &Operator, depth: Depth) -> anyhow::Result<Shown> {
     let _peace = world.peace.write().await;
     for proxy in &world.proxies {
         proxy.set(Weather::Fair);
     }
-    world.say("a quiet moment");
+    if depth == Depth::Whole {
+        world.say("a quiet moment");
+    }
     let mut apps = world.apps.lock().await;
     let mut shown = Shown::default();
     let mut marks = 0;
@@ -44,7 +55,15 @@ pub(crate) async fn moment(world: &World, operator: &Operator) -> anyhow::Result
     if marks > 0 {
         say("P3", format!("{marks} rows are still marked 20 s after everything was over"));
     }
-    let status = operator.settle(world).await?;
+    let mut status = operator.settle(world).await?;
+    for _ in 0..10 {
+        // What was cleared is told with the next heartbeat.
+        if status.evidence.marks == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        status = operator.settle(world).await?;
+    }
     let here = position(&status)?;
     let (earlier, later) = here.occupied();
     let mirrored = earlier.is_mirrored() && later.is_mirrored();
@@ -73,7 +92,7 @@ pub(crate) async fn moment(world: &World, operator: &Operator) -> anyhow::Result
             );
         }
     }
-    let comparable = mirrored && (complete || later <= Stage::Shadow);
+    let comparable = depth == Depth::Whole && mirrored && (complete || later <= Stage::Shadow);
     if comparable && !converge(world, operator).await? {
         say("P3", "repairs and verifications do not come to an end".to_owned());
     }
@@ -109,7 +128,7 @@ pub(crate) async fn moment(world: &World, operator: &Operator) -> anyhow::Result
     }
     world.around().quiet.push(Quiet { at, rows });
     let around = world.around().clone();
-    {
+    if depth == Depth::Whole || !shown.violations.is_empty() {
         let mut library = world.library();
         library.read_on()?;
         shown.violations.extend(check(&library.stories, &around));
@@ -120,8 +139,10 @@ pub(crate) async fn moment(world: &World, operator: &Operator) -> anyhow::Result
             shown.acknowledged += (story.writes.iter().filter(done).count() + story.reads.len()) as u64;
         }
     }
+    let what = if depth == Depth::Whole { "checked" } else { "a glance" };
+    let trusted = if trusted { ", trusted" } else { "" };
     world.say(&format!(
-        "checked at `{}`: {} operations, {} acknowledged, {} violations",
+        "{what} at `{}`: {} operations, {} acknowledged, {} violations{trusted}",
         status.position,
         shown.operations,
         shown.acknowledged,
