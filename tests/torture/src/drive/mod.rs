@@ -15,6 +15,7 @@ use clap::Args;
 use crossfade_api::wire::{CreateRequest, Status};
 use crossfade_core::{Checks, Options, PlanSpec, Stage};
 use fleet::App;
+use nemesis::Mood;
 use operator::Operator;
 use proxy::Proxy;
 use quiet::{Depth, Shown};
@@ -61,6 +62,9 @@ pub(crate) struct DriveArgs {
     /// Milliseconds between two troubles, on average; 0: none
     #[arg(long, default_value_t = 2_500)]
     trouble_ms: u64,
+    /// Which trouble: all of it, unless a broken variant shows under some of it only
+    #[arg(long)]
+    mood: Option<Mood>,
     /// Seconds between two quiet moments
     #[arg(long, default_value_t = 30)]
     quiet_every: u64,
@@ -157,9 +161,13 @@ async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<Wor
 /// Until the time is over or a promise is broken.
 async fn torture(args: &DriveArgs, world: &Arc<World>) -> anyhow::Result<Shown> {
     let mut operator = Operator::new(world.seed);
+    let mood = args.mood.unwrap_or(match args.broken.as_deref() {
+        Some("early-clear") => Mood::Late,
+        Some(_) | None => Mood::Storm,
+    });
     let trouble = Duration::from_millis(args.trouble_ms);
     let nemesis = (args.trouble_ms > 0)
-        .then(|| tokio::spawn(nemesis::run(Arc::clone(world), Arc::clone(&operator.force), trouble)));
+        .then(|| tokio::spawn(nemesis::run(Arc::clone(world), Arc::clone(&operator.force), trouble, mood)));
     let began = Instant::now();
     let (mut looked, mut glanced) = (Instant::now(), Instant::now());
     let ended = async {

@@ -9,14 +9,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// Which trouble.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mood {
+    /// All of it.
+    Storm,
+    /// Effects that land after they were given up, while nobody dies: what is repaired too early shows only then.
+    Late,
+}
+
 /// Makes trouble until the run ends.
-pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Duration) -> anyhow::Result<()> {
+pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Duration, mood: Mood) -> anyhow::Result<()> {
     let mut dice = Dice::new(world.seed ^ 0x6e65);
     loop {
         let pause = u64::try_from(every.as_millis()).unwrap_or(1_000);
         tokio::time::sleep(Duration::from_millis(pause / 2 + dice.below(pause.max(1)))).await;
         let _no_quiet_moment = world.peace.read().await;
         let side = usize::from(dice.percent(50));
+        if mood == Mood::Late {
+            weather(&world, side, Weather::Delay(millis(1_000 + dice.below(500))), millis(200 + dice.below(300))).await;
+            continue;
+        }
         match dice.below(100) {
             0..14 => kill_app(&world, &mut dice).await?,
             14..18 => deploy_app(&world, &mut dice).await?,

@@ -46,14 +46,14 @@ pub(crate) async fn moment(world: &World, operator: &Operator, depth: Depth) -> 
     let mut shown = Shown::default();
     let mut marks = 0;
     for app in apps.iter_mut() {
-        let said = app.process.order("pause", Duration::from_secs(60)).await?;
+        let said = app.process.order("pause", Duration::from_secs(100)).await?;
         marks += said.strip_prefix("paused ").and_then(|marks| marks.parse::<u64>().ok()).context("no pause")?;
     }
     let mut say = |promise, what: String| {
         shown.violations.push(Violation { row: "all".to_owned(), promise, what });
     };
     if marks > 0 {
-        say("P3", format!("{marks} rows are still marked 20 s after everything was over"));
+        say("P3", format!("{marks} rows are still marked 45 s after everything was over"));
     }
     let mut status = operator.settle(world).await?;
     for _ in 0..10 {

@@ -113,7 +113,8 @@ pub(crate) async fn run(args: AppArgs) -> anyhow::Result<()> {
             }
             "pause" => {
                 idle(&work, &shared).await;
-                let marks = migration.drain(Duration::from_secs(20)).await;
+                // A repair that keeps failing is tried again after ten lingers at the latest.
+                let marks = migration.drain(Duration::from_secs(45)).await;
                 println!("paused {}", marks.len());
             }
             "stop" => {
