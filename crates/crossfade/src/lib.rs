@@ -41,6 +41,7 @@
 //! | repair, backfill and verify through a DAO | [`rows`], [`repair`] |
 //! | test your own pair | `testing`, with the feature of that name |
 
+mod broken;
 mod closures;
 mod conduct;
 mod epoch;

@@ -16,6 +16,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("crossfade-models", 7),
     ("crossfade-bench", 7),
     ("crossfade-floors", 7),
+    ("crossfade-torture", 7),
 ];
 
 /// Everything, down to the last transitive dependency, that a crate may stand on.

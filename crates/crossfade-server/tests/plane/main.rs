@@ -4,6 +4,7 @@
 mod board;
 mod crash;
 mod fleet;
+mod member;
 mod support;
 mod surface;
 mod tls;

@@ -19,6 +19,7 @@ pub use local::{Control, LocalSource, local};
 #[cfg(feature = "server")]
 pub use server::{Membership, ServerSource, server};
 
+use crate::broken::{self, Broken};
 use crate::conduct::{self, AdvanceError, Advanced, Goal};
 use crate::marks::Marked;
 use crate::migration::Inner;
@@ -104,6 +105,9 @@ impl Steward {
         loop {
             let inner = self.inner.upgrade()?;
             let sequence = *inner.epochs.watch().borrow();
+            if broken::is(Broken::EarlyAck) {
+                return Some((inner.epochs.peek(|epoch| epoch.revision), inner.marks.list()));
+            }
             inner.epochs.grace(sequence).await;
             if *inner.epochs.watch().borrow() == sequence {
                 return Some((inner.epochs.peek(|epoch| epoch.revision), inner.marks.list()));
@@ -140,14 +144,6 @@ impl Steward {
     #[must_use]
     pub fn observe(&self) -> Option<Observation> {
         Some(self.inner.upgrade()?.observe())
-    }
-
-    /// Repairs under way, and operations whose effect may still land.
-    #[must_use]
-    pub fn unsettled(&self) -> (u32, u32) {
-        self.inner
-            .upgrade()
-            .map_or((0, 0), |inner| (inner.repairing.load(Ordering::Acquire), inner.lingering.load(Ordering::Acquire)))
     }
 
     /// Tells of every change of the marks; none when the migration is gone.

@@ -5,6 +5,8 @@
 //! operations left (R3). Losing the server costs nothing: the last plan stays, and the connection is tried again with
 //! jitter (R11). Row values never leave the process; marks carry the keys that a repair needs.
 
+use crate::broken::{self, Broken};
+
 use super::{PlanSource, PlanSourceError, Steward};
 use crate::marks::Marked;
 use crate::observe::Observation;
@@ -384,13 +386,18 @@ impl Member {
                         plan = plans.recv() => {
                             if let Some(publication) = plan {
                                 pause = Duration::from_millis(50);
-                                if self.install(&publication) {
+                                if broken::is(Broken::NoBarrier) {
+                                    self.install_later(publication).await;
+                                } else if self.install(&publication) {
                                     to_acknowledge = Some(publication.revision.0);
                                 }
                             }
                         }
-                        settled = settled(&self.steward), if to_acknowledge.is_some() => {
-                            let Some((revision, marks)) = settled else { return };
+                        ended = self.steward.acknowledged(), if to_acknowledge.is_some() => {
+                            // Effects that may land late and repairs hold the epoch in which they began: those of earlier
+                            // ones have ended too. Those of this one are waited for at its own end, not before: while a
+                            // side is down there are always some, and the way back has to stay open.
+                            let Some((revision, marks)) = ended else { return };
                             match self.acknowledge(revision, &marks).await {
                                 Ok(()) => to_acknowledge = None,
                                 Err(silence) => break silence,
@@ -459,6 +466,21 @@ impl Member {
         }
     }
 
+    /// What [`Member::install`] must not be: acknowledged now, in force a while later, at each instance at another time.
+    async fn install_later(&mut self, publication: Publication) {
+        // Whether it was heard makes no difference to a variant that is wrong anyway.
+        let _heard = self.acknowledge(publication.revision.0, &[]).await;
+        let steward = self.steward.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(u64::from(std::process::id() % 7) * 100)).await;
+            if let (Ok((plan, revision)), Some((_, standing))) = (adopt(&publication), steward.standing())
+                && revision > standing
+            {
+                steward.install(plan, revision);
+            }
+        });
+    }
+
     async fn acknowledge(&mut self, revision: Revision, marks: &[Marked]) -> Result<(), Silence> {
         let everything = self.steward.observe().is_some_and(|seen| seen.everything_suspect);
         loop {
@@ -494,25 +516,17 @@ impl Member {
     }
 
     async fn leave(&mut self) {
-        // Operations in flight are waited for; the caller bounds the time.
-        let Some((_, marks)) = settled(&self.steward).await else { return };
+        // The same plan once more is another epoch: its grace period ends with the last operation that has begun by now,
+        // secondary writes that went on without their caller and lingering effects among them. The caller bounds the time.
+        let Some((plan, revision)) = self.steward.standing() else { return };
+        self.steward.install(plan, revision);
+        let Some((_, marks)) = self.steward.acknowledged().await else { return };
         let (Some(observation), Some((plan, _))) = (self.steward.observe(), self.steward.standing()) else { return };
         let change = self.ledger.change(&marks, observation.everything_suspect);
         let (observations, _) = self.seen.since(&observation, plan.position().stage().authority());
         if let Err(silence) = self.wire.goodbye(&Departure { marks: change.message, observations }).await {
             tracing::warn!(%silence, "goodbye was not heard: the plane will miss this instance");
         }
-    }
-}
-
-/// The grace period has passed, no effect may land late, and no repair holds an older plan.
-async fn settled(steward: &Steward) -> Option<(Revision, Vec<Marked>)> {
-    loop {
-        let (revision, _) = steward.acknowledged().await?;
-        if steward.unsettled() == (0, 0) {
-            return Some((revision, steward.marks()));
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -4,6 +4,7 @@
 //! For DAOs, whose rows only they understand. Tables as such are moved, faster and resumably, by the data side.
 
 use super::{Cursor, Page, ScanRows};
+use crate::broken::{self, Broken};
 use crate::repair::{RepairError, Repaired, reconcile};
 use crossfade_core::Side;
 use futures::{TryStreamExt, stream};
@@ -128,6 +129,9 @@ pub async fn backfill<P: ScanRows>(
                 false
             }
         };
+        if broken::is(Broken::InsertIfAbsent) {
+            return Ok(());
+        }
         // R9: the second read of the authority. Unchanged, the row that was put is the truth; anything else is settled.
         let truth = pair.snapshot(authority, &id);
         let stands =
@@ -142,6 +146,9 @@ pub async fn backfill<P: ScanRows>(
         Ok(())
     })
     .await?;
+    if broken::is(Broken::InsertIfAbsent) {
+        return Ok(());
+    }
     each(pair, authority.other(), pace, |row| async move {
         let id = pair.id_of(&row);
         progress.saw_one();

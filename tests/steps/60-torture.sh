@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# A minute of torture: real processes and databases are killed, cut and moved, and every promise is checked. Then two
+# broken variants of the library, which have to be caught. The long form: `crossfade-torture --seconds 600`.
+set -uo pipefail
+cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../.." || exit 1
+passed=0
+failed=0
+count() { # what, expected exit code, actual
+    if (($2 == $3)); then passed=$((passed + 1)); else
+        failed=$((failed + 1))
+        printf '%s: exit code %s instead of %s; its seed is in the result above\n' "$1" "$3" "$2"
+    fi
+}
+work=$(mktemp -d)
+trap 'rm -rf -- "$work"' EXIT
+
+target/debug/crossfade-torture --seconds 60 --json
+count "torture" 0 $?
+
+# In a folder of its own name: the binary of the other steps stays what it is.
+cargo build --quiet ${CI:+--locked} -p crossfade-torture --features broken && cp target/debug/crossfade-torture "$work/broken"
+count "build of the broken variants" 0 $?
+cargo build --quiet ${CI:+--locked} -p crossfade-torture
+for variant in no-hold insert-if-absent; do
+    "$work/broken" --seconds 110 --json --quiet-every 15 --broken "$variant"
+    count "$variant, which has to be caught" 4 $?
+done
+printf '%d passed, %d failed\n' "$passed" "$failed"
+((failed == 0))

@@ -1,0 +1,126 @@
+//! The processes of the run: started, ordered about, stopped in mid-write, killed.
+
+use super::world::World;
+use crate::clock::now;
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::File;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// A process that listens to orders, a line each.
+pub(crate) struct Process {
+    /// What it is called, in logs and before the control plane.
+    pub(crate) name: String,
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    /// Starts this program again, in another role.
+    pub(crate) fn start(world: &World, name: &str, arguments: &[String]) -> anyhow::Result<Process> {
+        let program = std::env::current_exe().context("this program does not find itself")?;
+        let log = world.folder.join("logs").join(format!("{name}.log"));
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env("RUST_LOG", "info,crossfade=debug,crossfade_server=debug,crossfade_torture=debug")
+            .env_remove("CROSSFADE_BROKEN")
+            .envs(world.broken.iter().map(|name| ("CROSSFADE_BROKEN", name)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::options().create(true).append(true).open(&log).context("no log")?)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("{name} does not start"))?;
+        let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        Ok(Process { name: name.to_owned(), input: child.stdin.take(), child, lines })
+    }
+
+    /// The next line that it says.
+    pub(crate) async fn said(&mut self, within: Duration) -> anyhow::Result<String> {
+        let line = tokio::time::timeout(within, self.lines.next_line()).await;
+        match line.with_context(|| format!("{} says nothing", self.name))?? {
+            Some(line) => Ok(line),
+            None => bail!("{} has ended: see its log", self.name),
+        }
+    }
+
+    /// Gives an order, and waits for the line that answers it.
+    pub(crate) async fn order(&mut self, order: &str, within: Duration) -> anyhow::Result<String> {
+        let input = self.input.as_mut().context("no input")?;
+        input.write_all(format!("{order}\n").as_bytes()).await.with_context(|| format!("{} is gone", self.name))?;
+        self.said(within).await.with_context(|| format!("after `{order}`"))
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended by itself.
+            let _gone = kill_process(pid, signal);
+        }
+    }
+
+    /// kill -9; returns when it is dead, with the time of that.
+    pub(crate) async fn kill(&mut self) -> u64 {
+        self.signal(Signal::KILL);
+        let _dead = self.child.wait().await;
+        now()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self, within: Duration) -> anyhow::Result<()> {
+        self.input.take();
+        let ended = tokio::time::timeout(within, self.child.wait()).await;
+        ended.with_context(|| format!("{} does not end", self.name))??;
+        Ok(())
+    }
+}
+
+/// A process of the application.
+pub(crate) struct App {
+    pub(crate) process: Process,
+    /// Its number in the library of histories.
+    pub(crate) number: usize,
+}
+
+impl App {
+    /// Starts one and lets it work.
+    pub(crate) async fn start(world: &World) -> anyhow::Result<App> {
+        let path = |number: usize| world.folder.join("histories").join(format!("{number}"));
+        let number = {
+            let mut library = world.library();
+            let number = library.count();
+            library.add(path(number));
+            number
+        };
+        let name = format!("app{number}");
+        let mut arguments = vec!["app".to_owned()];
+        arguments.extend(world.places("app.token"));
+        let more = [
+            ("--number", number.to_string()),
+            ("--seed", world.seed.to_string()),
+            ("--history", path(number).display().to_string()),
+            ("--secret-file", world.folder.join("secret").display().to_string()),
+            ("--workers", world.workers.to_string()),
+        ];
+        arguments.extend(more.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
+        let mut process = Process::start(world, &name, &arguments)?;
+        let said = process.said(Duration::from_secs(70)).await;
+        if let Err(error) = said {
+            // It may have joined the fleet all the same.
+            world.died(&format!("{name}-"), Some(number), process.kill().await);
+            return Err(error);
+        }
+        process.order("go", Duration::from_secs(10)).await?;
+        Ok(App { process, number })
+    }
+
+    /// kill -9.
+    pub(crate) async fn kill(mut self, world: &World) {
+        let at = self.process.kill().await;
+        world.died(&format!("{}-", self.process.name), Some(self.number), at);
+    }
+}

@@ -1,0 +1,283 @@
+//! One run: builds a world of real processes, tortures it, looks at it in quiet moments, and tells the end.
+
+mod fleet;
+mod nemesis;
+mod operator;
+mod proxy;
+mod quiet;
+mod servers;
+mod world;
+
+use crate::plane::{MIGRATION, Plane, Trouble};
+use crate::stores::postgres::prepare;
+use anyhow::Context;
+use clap::Args;
+use crossfade_api::wire::{CreateRequest, Status};
+use crossfade_core::{Checks, Options, PlanSpec, Stage};
+use fleet::App;
+use nemesis::Mood;
+use operator::Operator;
+use proxy::Proxy;
+use quiet::{Depth, Shown};
+use serde_json::json;
+use servers::Database;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+use world::{Ground, World};
+
+/// The linger that the plan declares for both stores: the longest delay of a proxy, and the longest statement.
+pub(crate) const LINGER_MS: u64 = 2_500;
+
+/// The exit code of a run that found a broken promise.
+const VIOLATED: u8 = 4;
+
+/// Variants that break a rule of the library each.
+const BROKEN: [&str; 6] = ["no-barrier", "no-hold", "replay-repair", "insert-if-absent", "early-ack", "early-clear"];
+
+/// Options of a run.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DriveArgs {
+    /// How long
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// What the dice follow from; a new one unless given
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only JSON lines on the standard output
+    #[arg(long)]
+    json: bool,
+    /// Run a broken variant of the library, which has to be caught (build with `--features broken`): no-barrier, no-hold,
+    /// replay-repair, insert-if-absent, early-ack or early-clear
+    #[arg(long, value_name = "NAME")]
+    broken: Option<String>,
+    /// Processes of the application
+    #[arg(long, default_value_t = 4)]
+    apps: usize,
+    /// Callers in each
+    #[arg(long, default_value_t = 6)]
+    workers: u64,
+    /// Milliseconds between two troubles, on average; 0: none
+    #[arg(long, default_value_t = 2_500)]
+    trouble_ms: u64,
+    /// Which trouble: all of it, unless a broken variant shows under some of it only
+    #[arg(long)]
+    mood: Option<Mood>,
+    /// Seconds between two quiet moments
+    #[arg(long, default_value_t = 30)]
+    quiet_every: u64,
+    /// Seconds between two glances at both sides
+    #[arg(long, default_value_t = 8)]
+    glance_every: u64,
+    /// Keep histories and logs in this folder, which has to be new
+    #[arg(long, value_name = "FOLDER")]
+    keep: Option<std::path::PathBuf>,
+}
+
+pub(crate) async fn run(args: DriveArgs) -> anyhow::Result<ExitCode> {
+    if let Some(name) = &args.broken {
+        anyhow::ensure!(
+            BROKEN.contains(&name.as_str()),
+            "no variant is called `{name}`: there are {}",
+            BROKEN.join(", ")
+        );
+        anyhow::ensure!(cfg!(feature = "broken"), "build with `--features broken` to run a broken variant");
+    }
+    let temporary = tempfile::tempdir().context("no temporary folder")?;
+    let folder = args.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
+    for part in ["logs", "histories"] {
+        std::fs::create_dir_all(folder.join(part)).context("no folder for the run")?;
+    }
+    let seed = args.seed.unwrap_or_else(|| crate::clock::now() % 1_000_000);
+    if !args.json {
+        eprintln!("seed {seed}");
+    }
+    let world = Arc::new(build(&args, &folder, seed).await?);
+    let ended = torture(&args, &world).await;
+    for app in world.apps.lock().await.drain(..) {
+        app.kill(&world).await;
+    }
+    if let Some(mut server) = world.server.lock().await.take() {
+        server.kill().await;
+    }
+    for database in &world.databases {
+        database.stop().await?;
+    }
+    tell(&args, &world, ended)
+}
+
+/// Databases, proxies, control plane, and the files that roles read.
+async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<World> {
+    let (source, target) = tokio::try_join!(Database::start(), Database::start())?;
+    let databases = [source, target];
+    for database in &databases {
+        prepare(&database.url).await?;
+    }
+    let proxies = [Proxy::start(databases[0].address()?).await?, Proxy::start(databases[1].address()?).await?];
+    let secret = format!("planted{seed:x}row:");
+    let operator = format!("planted{seed:032x}operator");
+    let instance = format!("planted{seed:032x}instance");
+    std::fs::write(folder.join("secret"), &secret)?;
+    std::fs::write(folder.join("app.token"), &instance)?;
+    std::fs::write(folder.join("data.token"), &operator)?;
+    std::fs::write(folder.join("tokens"), format!("admin operator {operator}\ninstance apps {instance}\n"))?;
+    // Free now, and hardly anybody takes it in between.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let plane_url = format!("http://127.0.0.1:{port}");
+    let world = World::new(Ground {
+        folder: folder.to_owned(),
+        seed,
+        workers: args.workers,
+        broken: args.broken.clone(),
+        quiet: args.json,
+        plane: Plane::new(&plane_url, &operator),
+        plane_url,
+        databases,
+        proxies,
+        secret,
+    });
+    *world.server.lock().await = Some(nemesis::start_plane(&world).await?);
+    let options = Options {
+        secondary_timeout: Duration::from_millis(1_200),
+        hold_bound: Duration::from_millis(4_000),
+        linger: Duration::from_millis(LINGER_MS),
+        // From the first dual write on, so that whatever differs without a mark or a suspect is a broken promise.
+        checks: Checks::Full,
+        ..Options::default()
+    };
+    let plan = PlanSpec { options, ..PlanSpec::at(MIGRATION, Stage::Off) };
+    let made: Result<Status, Trouble> =
+        world.plane.post("", &CreateRequest { plan, bypassing_writers: Vec::new() }).await;
+    made.context("the migration cannot be made")?;
+    for _ in 0..args.apps {
+        let app = App::start(&world).await?;
+        world.apps.lock().await.push(app);
+    }
+    Ok(world)
+}
+
+/// Until the time is over or a promise is broken.
+async fn torture(args: &DriveArgs, world: &Arc<World>) -> anyhow::Result<Shown> {
+    let mut operator = Operator::new(world.seed);
+    let mood = args.mood.unwrap_or(match args.broken.as_deref() {
+        Some("early-clear") => Mood::Late,
+        Some(_) | None => Mood::Storm,
+    });
+    let trouble = Duration::from_millis(args.trouble_ms);
+    let nemesis = (args.trouble_ms > 0)
+        .then(|| tokio::spawn(nemesis::run(Arc::clone(world), Arc::clone(&operator.force), trouble, mood)));
+    let began = Instant::now();
+    let (mut looked, mut glanced) = (Instant::now(), Instant::now());
+    let ended = async {
+        while began.elapsed() < Duration::from_secs(args.seconds) {
+            operator.turn(world).await?;
+            if nemesis.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
+                anyhow::bail!("the nemesis has ended");
+            }
+            if looked.elapsed() > Duration::from_secs(args.quiet_every) {
+                let shown = quiet::moment(world, &operator, Depth::Whole).await?;
+                if !shown.violations.is_empty() {
+                    return Ok(shown);
+                }
+                (looked, glanced) = (Instant::now(), Instant::now());
+            } else if operator.curious || glanced.elapsed() > Duration::from_secs(args.glance_every) {
+                operator.curious = false;
+                let shown = quiet::moment(world, &operator, Depth::Glance).await?;
+                if !shown.violations.is_empty() {
+                    return Ok(shown);
+                }
+                glanced = Instant::now();
+            }
+        }
+        operator.come_home(world).await?;
+        quiet::moment(world, &operator, Depth::Whole).await
+    }
+    .await;
+    match nemesis {
+        Some(nemesis) if nemesis.is_finished() => nemesis.await.context("the nemesis fell")??,
+        Some(nemesis) => nemesis.abort(),
+        None => {}
+    }
+    ended
+}
+
+fn tell(args: &DriveArgs, world: &World, ended: anyhow::Result<Shown>) -> anyhow::Result<ExitCode> {
+    let counts = &world.counts;
+    let of = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let leaked = leaks(world)?;
+    let (shown, error) = match ended {
+        Ok(shown) => (shown, None),
+        Err(error) => (Shown::default(), Some(format!("{error:#}"))),
+    };
+    let mut violations = shown.violations;
+    violations.extend(leaked);
+    let verdict = match (&error, violations.is_empty(), shown.equal) {
+        (_, false, _) => "violated",
+        (Some(_), true, _) => "failed",
+        (None, true, true) => "verified",
+        (None, true, false) => "incomplete",
+    };
+    for violation in violations.iter().take(20) {
+        let line =
+            json!({ "event": "violation", "promise": violation.promise, "row": violation.row, "what": violation.what });
+        println!("{line}");
+    }
+    if let Some(error) = &error {
+        println!("{}", json!({ "event": "failed", "what": error }));
+    }
+    let result = json!({
+        "event": "result",
+        "operations": shown.operations,
+        "acknowledged": shown.acknowledged,
+        "stage_changes": of(&counts.stage_changes),
+        "authority_moves": of(&counts.authority_moves),
+        "abandoned": of(&counts.abandoned),
+        "forced_rollbacks": of(&counts.forced),
+        "kills": of(&counts.kills),
+        "database_restarts": of(&counts.database_restarts),
+        "plane_restarts": of(&counts.plane_restarts),
+        "stops": of(&counts.stops),
+        "deploys": of(&counts.deploys),
+        "partitions": of(&counts.partitions),
+        "backfills": of(&counts.backfills),
+        "verifications": of(&counts.verifications),
+        "repairs": of(&counts.repairs),
+        "compares": of(&counts.compares),
+        "violations": violations.len(),
+        "verdict": verdict,
+        "broken": args.broken,
+        "seconds": world.began.elapsed().as_secs(),
+        "seed": world.seed,
+    });
+    println!("{result}");
+    Ok(match verdict {
+        "verified" => ExitCode::SUCCESS,
+        "violated" => ExitCode::from(VIOLATED),
+        "incomplete" => ExitCode::from(5),
+        _ => ExitCode::from(1),
+    })
+}
+
+/// Planted values and secrets that came into a log.
+fn leaks(world: &World) -> anyhow::Result<Vec<crate::check::Violation>> {
+    let planted = format!("planted{:x}", world.seed);
+    let token = format!("planted{:032x}", world.seed);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(world.folder.join("logs"))? {
+        let path = entry?.path();
+        let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
+        let passwords = world.databases.iter().filter_map(Database::password);
+        for secret in [planted.as_str(), token.as_str()].into_iter().chain(passwords) {
+            if text.contains(secret) {
+                found.push(crate::check::Violation {
+                    row: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+                    promise: "secrets",
+                    what: "a planted value or secret is in this log".to_owned(),
+                });
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,172 @@
+//! A quiet moment: nothing is under way, and both databases are read by plain SQL, past everything that is tested.
+
+use super::operator::{Operator, converge, position};
+use super::proxy::Weather;
+use super::world::{World, count};
+use crate::check::{Quiet, Violation, check};
+use crate::clock::now;
+use crate::dao::{Row, RowId};
+use crate::history::Seen;
+use crate::roles::app::plain;
+use crate::stores::postgres::dump;
+use anyhow::Context;
+use crossfade_core::{CohortKey, Plan, Side, Stage};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a quiet moment showed.
+#[derive(Debug, Default)]
+pub(crate) struct Shown {
+    pub(crate) violations: Vec<Violation>,
+    /// Both sides were to be equal, and were.
+    pub(crate) equal: bool,
+    /// Writes and reads that were acknowledged so far, and all that were begun.
+    pub(crate) acknowledged: u64,
+    pub(crate) operations: u64,
+}
+
+/// How long a quiet moment lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Until both sides were read.
+    Glance,
+    /// Until both sides were verified and repaired, and every history checked.
+    Whole,
+}
+
+pub(crate) async fn moment(world: &World, operator: &Operator, depth: Depth) -> anyhow::Result<Shown> {
+    let _peace = world.peace.write().await;
+    for proxy in &world.proxies {
+        proxy.set(Weather::Fair);
+    }
+    if depth == Depth::Whole {
+        world.say("a quiet moment");
+    }
+    let mut apps = world.apps.lock().await;
+    let mut shown = Shown::default();
+    let mut marks = 0;
+    for app in apps.iter_mut() {
+        let said = app.process.order("pause", Duration::from_secs(100)).await?;
+        marks += said.strip_prefix("paused ").and_then(|marks| marks.parse::<u64>().ok()).context("no pause")?;
+    }
+    let mut say = |promise, what: String| {
+        shown.violations.push(Violation { row: "all".to_owned(), promise, what });
+    };
+    if marks > 0 {
+        say("P3", format!("{marks} rows are still marked 45 s after everything was over"));
+    }
+    let mut status = operator.settle(world).await?;
+    for _ in 0..10 {
+        // What was cleared is told with the next heartbeat.
+        if status.evidence.marks == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        status = operator.settle(world).await?;
+    }
+    let here = position(&status)?;
+    let (earlier, later) = here.occupied();
+    let mirrored = earlier.is_mirrored() && later.is_mirrored();
+    let complete = matches!(status.evidence.backfill.state, crossfade_core::BackfillState::Complete(_));
+    let status_now = &status.evidence;
+    // Every dual write was checked since the first one: without a mark or a suspect nothing can differ any more.
+    let trusted = mirrored
+        && complete
+        && marks == 0
+        && status_now.marks == 0
+        && status_now.suspects.is_empty()
+        && status_now.full_checks_since.is_some()
+        && status_now.waived_since.is_none()
+        && !world.anybody_dead().await?;
+    if trusted {
+        let differing = differing(&sides(world).await?);
+        if let Some(first) = differing.first() {
+            say(
+                "P3",
+                format!(
+                    "{} rows differ at `{}` though none is marked and nobody is suspect, {} among them",
+                    differing.len(),
+                    status.position,
+                    first.0
+                ),
+            );
+        }
+    }
+    let comparable = depth == Depth::Whole && mirrored && (complete || later <= Stage::Shadow);
+    if comparable && !converge(world, operator).await? {
+        say("P3", "repairs and verifications do not come to an end".to_owned());
+    }
+    let status = operator.settle(world).await?;
+    let at = now();
+    let sides = sides(world).await?;
+    if comparable {
+        count(&world.counts.compares);
+        let differing = differing(&sides);
+        if let Some(first) = differing.first() {
+            say(
+                "P3",
+                format!(
+                    "{} rows differ at `{}` after everything was verified, {} among them",
+                    differing.len(),
+                    status.position,
+                    first.0
+                ),
+            );
+        }
+        shown.equal = differing.is_empty();
+    }
+    let plan = Plan::new(status.publication.plan.clone())?;
+    let mut rows = BTreeMap::new();
+    for id in sides[0].keys().chain(sides[1].keys()) {
+        let side = match plan.decide(CohortKey::new(id.group())?).stage.authority() {
+            Side::Source => &sides[0],
+            Side::Target => &sides[1],
+        };
+        if let Some(row) = side.get(id) {
+            rows.insert(id.0.clone(), Seen { value: plain(&world.secret, &row.value), count: row.count });
+        }
+    }
+    world.around().quiet.push(Quiet { at, rows });
+    let around = world.around().clone();
+    if depth == Depth::Whole || !shown.violations.is_empty() {
+        let mut library = world.library();
+        library.read_on()?;
+        shown.violations.extend(check(&library.stories, &around));
+        for story in library.stories.values() {
+            let done =
+                |write: &&crate::history::Written| matches!(write.answer, Some((_, crate::history::Outcome::Done(_))));
+            shown.operations += (story.writes.len() + story.reads.len()) as u64;
+            shown.acknowledged += (story.writes.iter().filter(done).count() + story.reads.len()) as u64;
+        }
+    }
+    let what = if depth == Depth::Whole { "checked" } else { "a glance" };
+    let trusted = if trusted { ", trusted" } else { "" };
+    world.say(&format!(
+        "{what} at `{}`: {} operations, {} acknowledged, {} violations{trusted}",
+        status.position,
+        shown.operations,
+        shown.acknowledged,
+        shown.violations.len()
+    ));
+    for app in apps.iter_mut() {
+        app.process.order("go", Duration::from_secs(10)).await?;
+    }
+    Ok(shown)
+}
+
+type Sides = [BTreeMap<RowId, Row>; 2];
+
+async fn sides(world: &World) -> anyhow::Result<Sides> {
+    let [source, target] = &world.databases;
+    Ok([by_id(dump(&source.url).await?), by_id(dump(&target.url).await?)])
+}
+
+fn differing(sides: &Sides) -> Vec<RowId> {
+    let [source, target] = sides;
+    let ids: std::collections::BTreeSet<&RowId> = source.keys().chain(target.keys()).collect();
+    ids.into_iter().filter(|id| source.get(*id) != target.get(*id)).cloned().collect()
+}
+
+fn by_id(rows: Vec<Row>) -> BTreeMap<RowId, Row> {
+    rows.into_iter().map(|row| (row.id.clone(), row)).collect()
+}

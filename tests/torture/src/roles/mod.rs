@@ -1,0 +1,36 @@
+//! The processes of a run, beside the driver: each can be killed.
+
+pub(crate) mod app;
+pub(crate) mod data;
+pub(crate) mod serve;
+
+use crate::stores::postgres::PostgresRows;
+use clap::Args;
+
+/// Where everything is.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct Places {
+    /// The control plane.
+    #[arg(long)]
+    pub(crate) server: String,
+    /// A file with the token to show there.
+    #[arg(long)]
+    pub(crate) token_file: std::path::PathBuf,
+    /// The source's URL.
+    #[arg(long)]
+    pub(crate) source: String,
+    /// The target's URL.
+    #[arg(long)]
+    pub(crate) target: String,
+}
+
+impl Places {
+    fn token(&self) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(&self.token_file)?.trim().to_owned())
+    }
+
+    fn stores(&self, connections: usize) -> anyhow::Result<(PostgresRows, PostgresRows)> {
+        let source = PostgresRows::new("source", &self.source, connections)?;
+        Ok((source, PostgresRows::new("target", &self.target, connections)?))
+    }
+}
