@@ -224,3 +224,38 @@ fn watching_is_a_picture_at_a_terminal_and_plain_lines_in_a_pipe() {
     assert_eq!(terminal.wait().unwrap().code(), Some(0), "{seen}");
     assert!(seen.contains("\x1b[?1049h") && seen.contains("\x1b[?1049l"), "the screen is given back: {seen:?}");
 }
+
+#[test]
+fn a_repair_of_every_row_settles_what_a_dead_instance_left_marked() {
+    let home = Home::new(100);
+    let url = std::fs::read_to_string(home.path("url")).unwrap();
+    let token = std::fs::read_to_string(home.path("token")).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let http = reqwest::Client::new();
+    let post = |path: &str, body: Json| {
+        let request = http.post(format!("{url}/v1/migrations/events{path}")).bearer_auth(token.trim()).json(&body);
+        let answer = runtime.block_on(request.send()).unwrap();
+        assert!(answer.status().is_success(), "{path}: {}", runtime.block_on(answer.text()).unwrap());
+    };
+    assert_eq!(code(&home.control(&["ramp", "events", "dual-write"])), 0);
+    let revision = home.status()["publication"]["revision"].clone();
+    post("/options", serde_json::json!({ "if-revision": revision, "options": { "linger-ms": 50 } }));
+    assert_eq!(code(&home.data(&["backfill", "events"])), 0);
+    post("/instances", serde_json::json!({ "instance": "gone", "kind": "application" }));
+    let mark =
+        serde_json::json!({ "table": "", "row": "7", "cohort": "u7", "reason": "secondary-unknown", "generation": 3 });
+    post("/instances/gone/goodbye", serde_json::json!({ "marks": { "set": [mark] } }));
+    home.target("DELETE FROM events WHERE id = 7");
+    assert_eq!(home.status()["evidence"]["marks"], 1);
+
+    let one = home.data(&["repair", "events", "--table", "events", "--row", "8"]);
+    assert_eq!(
+        (code(&one), &home.status()["evidence"]["marks"]),
+        (0, &Json::from(1)),
+        "one row says nothing of others"
+    );
+    let all = home.data(&["repair", "events"]);
+    assert_eq!(code(&all), 0, "{}", errors(&all));
+    assert!(String::from_utf8_lossy(&all.stdout).contains("1 rows repaired"), "{all:?}");
+    assert_eq!(home.status()["evidence"]["marks"], 0, "{}", errors(&all));
+}

@@ -10,8 +10,8 @@ use crossfade_api::exit::Exit;
 use crossfade_api::problem::{Code, Problem};
 use crossfade_api::revision::RevisionText;
 use crossfade_api::wire::{
-    Acknowledgement, Departure, Heartbeat, HeartbeatAnswer, InstanceKind, MarkChange, Observations, Outcome, Progress,
-    Publication, Registered, Registration, RunEnd, RunTicket,
+    Acknowledgement, Departure, Heartbeat, HeartbeatAnswer, InstanceKind, MarkChange, MarkRef, MarksPage, Observations,
+    Outcome, OwnedMark, Progress, Publication, Registered, Registration, RunEnd, RunTicket,
 };
 use crossfade_core::{Phase, Plan, Stage};
 use crossfade_transfer::pace::{Control, Order};
@@ -82,6 +82,10 @@ struct Shared {
     kind: InstanceKind,
     control: Control,
     place: Mutex<Place>,
+    /// Marks that are settled when the run has looked at every row.
+    marks: Mutex<Vec<MarkRef>>,
+    /// For so long the effect of a call that got no answer may still land.
+    linger: Mutex<Duration>,
 }
 
 /// A registered run.
@@ -154,6 +158,8 @@ impl Run {
             kind,
             control: control.clone(),
             place: Mutex::default(),
+            marks: Mutex::default(),
+            linger: Mutex::default(),
         });
         let registered: Registered = shared
             .client
@@ -164,7 +170,11 @@ impl Run {
         let accompanied = tokio::spawn(accompany(Arc::clone(&shared), registered.publication, every));
         let run = Run { shared, accompanied, generation: 0 };
         match run.may_begin().await {
-            Ok(ticket) => Ok(Run { generation: ticket.generation, ..run }),
+            Ok(ticket) => {
+                *run.shared.linger.lock().unwrap_or_else(PoisonError::into_inner) =
+                    ticket.publication.plan.options.linger;
+                Ok(Run { generation: ticket.generation, ..run })
+            }
             Err(exit) => {
                 run.leave().await;
                 Err(exit)
@@ -221,10 +231,44 @@ impl Run {
         place.look = Some((Box::new(look), Instant::now()));
     }
 
+    /// Takes up the marks that the plane knows of: a complete end of this run clears them, in the generation that they
+    /// have now. Reads that clear a mark begin after the linger of what set it (R6), so that this waits.
+    pub(super) async fn take_marks(&self, control: &Control) {
+        let shared = &self.shared;
+        let page = match shared.client.get::<MarksPage>(&path(&shared.id, "/marks")).await {
+            Ok(page) => page,
+            Err(no) => return shared.voice.say("plane_lost", &format!("marks are left as they are: {}", words(&no))),
+        };
+        if page.marks.is_empty() {
+            return;
+        }
+        let linger = *shared.linger.lock().unwrap_or_else(PoisonError::into_inner);
+        let text = format!(
+            "{} marked rows: waiting {} s, until no write that marked one can still land",
+            page.marks.len(),
+            linger.as_secs_f64()
+        );
+        shared.voice.say("waiting", &text);
+        let until = Instant::now() + linger;
+        while Instant::now() < until && !control.is_stopped() {
+            tokio::time::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(200))).await;
+        }
+        let taken = page.marks.into_iter().map(|OwnedMark { instance, mark }| MarkRef {
+            instance: Some(instance),
+            table: mark.table,
+            row: mark.row,
+            generation: mark.generation,
+        });
+        *shared.marks.lock().unwrap_or_else(PoisonError::into_inner) = taken.collect();
+    }
+
     /// Tells the plane how the run ended, and leaves. The exit code stays, unless the plane could not be told.
     pub(crate) async fn end(self, outcome: Outcome, exit: Exit) -> Exit {
         let shared = Arc::clone(&self.shared);
-        let end = RunEnd { outcome, marks: MarkChange::default(), progress: Some(shared.progress()) };
+        let taken = std::mem::take(&mut *shared.marks.lock().unwrap_or_else(PoisonError::into_inner));
+        let cleared = if matches!(outcome, Outcome::Complete) { taken } else { Vec::new() };
+        let marks = MarkChange { cleared, ..MarkChange::default() };
+        let end = RunEnd { outcome, marks, progress: Some(shared.progress()) };
         let began = Instant::now();
         let told = loop {
             match shared.client.post::<()>(&shared.path("/end"), &end).await {

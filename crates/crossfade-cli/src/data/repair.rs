@@ -49,6 +49,11 @@ pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
         Ok(run) => run,
         Err(exit) => return exit,
     };
+    // A repair of every row also settles what instances that are gone have left marked.
+    let whole = lines.is_none() && opening::is_whole(context, &args.id, args.table.as_deref());
+    if let Some(run) = run.as_ref().filter(|_| whole) {
+        run.take_marks(&control).await;
+    }
     let exit = work(context, &pairs, lines.as_deref(), &control, run.as_ref()).await;
     let Some(run) = run else { return exit };
     let outcome = if exit == Exit::Done { wire::Outcome::Complete } else { wire::Outcome::Interrupted };

@@ -5,17 +5,22 @@
 //! | [`fixed()`] | – | tests, and services that are not migrating yet |
 //! | [`local()`] | within this process | one process that conducts itself |
 //! | `server` (feature `server`) | the whole fleet | several processes under `crossfade serve` |
+//! | `openfeature` (feature `openfeature`) | within this process; for a fleet only by a settle time (R12) | a flag service that is there already |
 //! | [`file()`] | within this process; for a fleet only by a settle time (R12) | one process, or a mounted file |
 
 mod file;
 mod fixed;
 mod local;
+#[cfg(feature = "openfeature")]
+mod openfeature;
 #[cfg(feature = "server")]
 mod server;
 
 pub use file::{FileSource, PlanFile, PlanFileError, file};
 pub use fixed::{Fixed, fixed};
 pub use local::{Control, LocalSource, local};
+#[cfg(feature = "openfeature")]
+pub use openfeature::{OpenFeatureSource, openfeature};
 #[cfg(feature = "server")]
 pub use server::{Membership, ServerSource, server};
 
