@@ -75,7 +75,8 @@ async fn a_confirmed_difference_is_a_warning_that_names_everything_but_values() 
     let warnings: Vec<&str> = text.lines().filter(|line| line.contains("source and target differ")).collect();
     let [warning] = warnings[..] else { panic!("one warning for one difference: {text}") };
     let digest = crossfade::key::digest("1");
-    for part in ["WARN", "migration=events", "operation=read", &format!("key_digest={digest}"), "fields=[\"(value)\"]"] {
+    for part in ["WARN", "migration=events", "operation=read", &format!("key_digest={digest}"), "fields=[\"(value)\"]"]
+    {
         assert!(warning.contains(part), "{part} in {warning}");
     }
     assert!(!text.contains("planted"), "{text}");
