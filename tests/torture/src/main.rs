@@ -36,6 +36,8 @@ enum Role {
     #[command(hide = true)]
     Serve(roles::serve::ServeArgs),
     #[command(hide = true)]
+    Dynamo(roles::dynamo::DynamoArgs),
+    #[command(hide = true)]
     Data(roles::data::DataArgs),
 }
 
@@ -47,6 +49,7 @@ async fn main() -> ExitCode {
     let ended = match cli.role {
         Some(Role::App(args)) => roles::app::run(args).await.map(|()| ExitCode::SUCCESS),
         Some(Role::Serve(args)) => roles::serve::run(args).await.map(|()| ExitCode::SUCCESS),
+        Some(Role::Dynamo(args)) => roles::dynamo::run(args).await.map(|()| ExitCode::SUCCESS),
         Some(Role::Data(args)) => roles::data::run(args).await.map(|()| ExitCode::SUCCESS),
         None => drive::run(cli.drive).await,
     };

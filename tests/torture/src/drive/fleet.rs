@@ -1,6 +1,6 @@
 //! The processes of the run: started, ordered about, stopped in mid-write, killed.
 
-use super::world::World;
+use super::world::{Ground, World};
 use crate::clock::now;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -21,14 +21,14 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts this program again, in another role.
-    pub(crate) fn start(world: &World, name: &str, arguments: &[String]) -> anyhow::Result<Process> {
+    pub(crate) fn start(ground: &Ground, name: &str, arguments: &[String]) -> anyhow::Result<Process> {
         let program = std::env::current_exe().context("this program does not find itself")?;
-        let log = world.folder.join("logs").join(format!("{name}.log"));
+        let log = ground.folder.join("logs").join(format!("{name}.log"));
         let mut child = Command::new(program)
             .args(arguments)
             .env("RUST_LOG", "info,crossfade=debug,crossfade_server=debug,crossfade_torture=debug")
             .env_remove("CROSSFADE_BROKEN")
-            .envs(world.broken.iter().map(|name| ("CROSSFADE_BROKEN", name)))
+            .envs(ground.broken.iter().map(|name| ("CROSSFADE_BROKEN", name)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).context("no log")?)
@@ -89,7 +89,7 @@ pub(crate) struct App {
 impl App {
     /// Starts one and lets it work.
     pub(crate) async fn start(world: &World) -> anyhow::Result<App> {
-        let path = |number: usize| world.folder.join("histories").join(format!("{number}"));
+        let path = |number: usize| world.ground.folder.join("histories").join(format!("{number}"));
         let number = {
             let mut library = world.library();
             let number = library.count();
@@ -101,13 +101,13 @@ impl App {
         arguments.extend(world.places("app.token"));
         let more = [
             ("--number", number.to_string()),
-            ("--seed", world.seed.to_string()),
+            ("--seed", world.ground.seed.to_string()),
             ("--history", path(number).display().to_string()),
-            ("--secret-file", world.folder.join("secret").display().to_string()),
+            ("--secret-file", world.ground.folder.join("secret").display().to_string()),
             ("--workers", world.workers.to_string()),
         ];
         arguments.extend(more.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-        let mut process = Process::start(world, &name, &arguments)?;
+        let mut process = Process::start(&world.ground, &name, &arguments)?;
         let said = process.said(Duration::from_secs(70)).await;
         if let Err(error) = said {
             // It may have joined the fleet all the same.

@@ -9,9 +9,9 @@ mod servers;
 mod world;
 
 use crate::plane::{MIGRATION, Plane, Trouble};
-use crate::stores::postgres::prepare;
+use crate::stores::prepare;
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use crossfade_api::wire::{CreateRequest, Status};
 use crossfade_core::{Checks, Options, PlanSpec, Stage};
 use fleet::App;
@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use world::{Ground, World};
+use world::{Ground, Parts, World};
 
 /// The linger that the plan declares for both stores: the longest delay of a proxy, and the longest statement.
 pub(crate) const LINGER_MS: u64 = 2_500;
@@ -36,6 +36,13 @@ const VIOLATED: u8 = 4;
 
 /// Variants that break a rule of the library each.
 const BROKEN: [&str; 6] = ["no-barrier", "no-hold", "replay-repair", "insert-if-absent", "early-ack", "early-clear"];
+
+/// Source and target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Pair {
+    PostgresPostgres,
+    PostgresDynamo,
+}
 
 /// Options of a run.
 #[derive(Args, Debug, Clone)]
@@ -53,6 +60,9 @@ pub(crate) struct DriveArgs {
     /// replay-repair, insert-if-absent, early-ack or early-clear
     #[arg(long, value_name = "NAME")]
     broken: Option<String>,
+    /// From which database to which
+    #[arg(long, default_value = "postgres-postgres")]
+    pair: Pair,
     /// Processes of the application
     #[arg(long, default_value_t = 4)]
     apps: usize,
@@ -110,13 +120,26 @@ pub(crate) async fn run(args: DriveArgs) -> anyhow::Result<ExitCode> {
 
 /// Databases, proxies, control plane, and the files that roles read.
 async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<World> {
-    let (source, target) = tokio::try_join!(Database::start(), Database::start())?;
+    let secret = format!("planted{seed:x}row:");
+    let ground = Ground {
+        folder: folder.to_owned(),
+        seed,
+        broken: args.broken.clone(),
+        quiet: args.json,
+        secret: secret.clone(),
+    };
+    let target = async {
+        match args.pair {
+            Pair::PostgresPostgres => Database::postgres().await,
+            Pair::PostgresDynamo => Database::dynamo(&ground).await,
+        }
+    };
+    let (source, target) = tokio::try_join!(Database::postgres(), target)?;
     let databases = [source, target];
     for database in &databases {
         prepare(&database.url).await?;
     }
     let proxies = [Proxy::start(databases[0].address()?).await?, Proxy::start(databases[1].address()?).await?];
-    let secret = format!("planted{seed:x}row:");
     let operator = format!("planted{seed:032x}operator");
     let instance = format!("planted{seed:032x}instance");
     std::fs::write(folder.join("secret"), &secret)?;
@@ -126,18 +149,8 @@ async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<Wor
     // Free now, and hardly anybody takes it in between.
     let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let plane_url = format!("http://127.0.0.1:{port}");
-    let world = World::new(Ground {
-        folder: folder.to_owned(),
-        seed,
-        workers: args.workers,
-        broken: args.broken.clone(),
-        quiet: args.json,
-        plane: Plane::new(&plane_url, &operator),
-        plane_url,
-        databases,
-        proxies,
-        secret,
-    });
+    let plane = Plane::new(&plane_url, &operator);
+    let world = World::new(ground, Parts { workers: args.workers, plane_url, plane, databases, proxies });
     *world.server.lock().await = Some(nemesis::start_plane(&world).await?);
     let options = Options {
         secondary_timeout: Duration::from_millis(1_200),
@@ -160,7 +173,7 @@ async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<Wor
 
 /// Until the time is over or a promise is broken.
 async fn torture(args: &DriveArgs, world: &Arc<World>) -> anyhow::Result<Shown> {
-    let mut operator = Operator::new(world.seed);
+    let mut operator = Operator::new(world.ground.seed);
     let mood = args.mood.unwrap_or(match args.broken.as_deref() {
         Some("early-clear") => Mood::Late,
         Some(_) | None => Mood::Storm,
@@ -247,9 +260,10 @@ fn tell(args: &DriveArgs, world: &World, ended: anyhow::Result<Shown>) -> anyhow
         "compares": of(&counts.compares),
         "violations": violations.len(),
         "verdict": verdict,
+        "pair": args.pair.to_possible_value().map(|value| value.get_name().to_owned()),
         "broken": args.broken,
         "seconds": world.began.elapsed().as_secs(),
-        "seed": world.seed,
+        "seed": world.ground.seed,
     });
     println!("{result}");
     Ok(match verdict {
@@ -262,10 +276,10 @@ fn tell(args: &DriveArgs, world: &World, ended: anyhow::Result<Shown>) -> anyhow
 
 /// Planted values and secrets that came into a log.
 fn leaks(world: &World) -> anyhow::Result<Vec<crate::check::Violation>> {
-    let planted = format!("planted{:x}", world.seed);
-    let token = format!("planted{:032x}", world.seed);
+    let planted = format!("planted{:x}", world.ground.seed);
+    let token = format!("planted{:032x}", world.ground.seed);
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(world.folder.join("logs"))? {
+    for entry in std::fs::read_dir(world.ground.folder.join("logs"))? {
         let path = entry?.path();
         let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
         let passwords = world.databases.iter().filter_map(Database::password);

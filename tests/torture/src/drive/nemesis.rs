@@ -20,7 +20,7 @@ pub(crate) enum Mood {
 
 /// Makes trouble until the run ends.
 pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Duration, mood: Mood) -> anyhow::Result<()> {
-    let mut dice = Dice::new(world.seed ^ 0x6e65);
+    let mut dice = Dice::new(world.ground.seed ^ 0x6e65);
     loop {
         let pause = u64::try_from(every.as_millis()).unwrap_or(1_000);
         tokio::time::sleep(Duration::from_millis(pause / 2 + dice.below(pause.max(1)))).await;
@@ -142,11 +142,11 @@ pub(crate) async fn start_plane(world: &World) -> anyhow::Result<Process> {
         "--listen".to_owned(),
         listen,
         "--data".to_owned(),
-        world.folder.join("plane.db").display().to_string(),
+        world.ground.folder.join("plane.db").display().to_string(),
         "--tokens".to_owned(),
-        world.folder.join("tokens").display().to_string(),
+        world.ground.folder.join("tokens").display().to_string(),
     ];
-    let mut process = Process::start(world, "plane", &arguments)?;
+    let mut process = Process::start(&world.ground, "plane", &arguments)?;
     process.said(Duration::from_secs(20)).await?;
     Ok(process)
 }

@@ -292,9 +292,9 @@ pub(crate) async fn data(world: &World, kind: Kind) -> anyhow::Result<String> {
         ("--linger-ms", super::LINGER_MS.to_string()),
     ];
     arguments.extend(more.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-    let mut process = Process::start(world, &name, &arguments)?;
+    let mut process = Process::start(&world.ground, &name, &arguments)?;
     // One in ten is killed half-way, by the dice of its number.
-    let doomed = Dice::new(world.seed ^ number).percent(10) && !world.peaceful();
+    let doomed = Dice::new(world.ground.seed ^ number).percent(10) && !world.peaceful();
     let work = async {
         process.said(Duration::from_secs(20)).await?;
         loop {

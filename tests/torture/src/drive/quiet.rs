@@ -8,7 +8,7 @@ use crate::clock::now;
 use crate::dao::{Row, RowId};
 use crate::history::Seen;
 use crate::roles::app::plain;
-use crate::stores::postgres::dump;
+use crate::stores::dump;
 use anyhow::Context;
 use crossfade_core::{CohortKey, Plan, Side, Stage};
 use std::collections::BTreeMap;
@@ -123,7 +123,7 @@ pub(crate) async fn moment(world: &World, operator: &Operator, depth: Depth) -> 
             Side::Target => &sides[1],
         };
         if let Some(row) = side.get(id) {
-            rows.insert(id.0.clone(), Seen { value: plain(&world.secret, &row.value), count: row.count });
+            rows.insert(id.0.clone(), Seen { value: plain(&world.ground.secret, &row.value), count: row.count });
         }
     }
     world.around().quiet.push(Quiet { at, rows });

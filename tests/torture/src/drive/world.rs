@@ -36,20 +36,26 @@ pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-pub(crate) struct World {
+/// What a run stands on.
+#[derive(Debug, Clone)]
+pub(crate) struct Ground {
     pub(crate) folder: PathBuf,
     pub(crate) seed: u64,
-    pub(crate) workers: u64,
     /// The broken variant of the library that all processes run.
     pub(crate) broken: Option<String>,
     pub(crate) quiet: bool,
+    pub(crate) secret: String,
+}
+
+pub(crate) struct World {
+    pub(crate) ground: Ground,
+    pub(crate) workers: u64,
     pub(crate) began: std::time::Instant,
     pub(crate) plane_url: String,
     pub(crate) plane: Plane,
     pub(crate) databases: [Database; 2],
     pub(crate) proxies: [Proxy; 2],
     pub(crate) counts: Counts,
-    pub(crate) secret: String,
     /// The fleet; taken while something is done to one of its processes.
     pub(crate) apps: tokio::sync::Mutex<Vec<App>>,
     pub(crate) server: tokio::sync::Mutex<Option<Process>>,
@@ -62,35 +68,26 @@ pub(crate) struct World {
     numbers: AtomicU64,
 }
 
-/// What a world is made of.
-pub(crate) struct Ground {
-    pub(crate) folder: PathBuf,
-    pub(crate) seed: u64,
+/// Whom everybody talks to.
+pub(crate) struct Parts {
     pub(crate) workers: u64,
-    pub(crate) broken: Option<String>,
-    pub(crate) quiet: bool,
     pub(crate) plane_url: String,
     pub(crate) plane: Plane,
     pub(crate) databases: [Database; 2],
     pub(crate) proxies: [Proxy; 2],
-    pub(crate) secret: String,
 }
 
 impl World {
-    pub(crate) fn new(ground: Ground) -> World {
-        let Ground { folder, seed, workers, broken, quiet, plane_url, plane, databases, proxies, secret } = ground;
+    pub(crate) fn new(ground: Ground, parts: Parts) -> World {
+        let Parts { workers, plane_url, plane, databases, proxies } = parts;
         World {
-            folder,
-            seed,
+            ground,
             workers,
-            broken,
-            quiet,
             began: std::time::Instant::now(),
             plane_url,
             plane,
             databases,
             proxies,
-            secret,
             counts: Counts::default(),
             apps: tokio::sync::Mutex::default(),
             server: tokio::sync::Mutex::default(),
@@ -116,7 +113,7 @@ impl World {
 
     /// A line for people.
     pub(crate) fn say(&self, what: &str) {
-        if !self.quiet {
+        if !self.ground.quiet {
             eprintln!("{:7.2}  {what}", self.began.elapsed().as_secs_f64());
         }
     }
@@ -124,7 +121,7 @@ impl World {
     /// Where everything is, as arguments of a role, with the token in this file.
     pub(crate) fn places(&self, token: &str) -> Vec<String> {
         let by = |place: usize| self.databases[place].url_by(self.proxies[place].port).unwrap_or_default();
-        let token = self.folder.join(token).display().to_string();
+        let token = self.ground.folder.join(token).display().to_string();
         let places =
             [("--server", self.plane_url.clone()), ("--token-file", token), ("--source", by(0)), ("--target", by(1))];
         places.into_iter().flat_map(|(name, value)| [name.to_owned(), value]).collect()

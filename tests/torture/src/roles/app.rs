@@ -5,7 +5,7 @@ use crate::clock::{Dice, now};
 use crate::dao::{MigratingRows, RowError, RowId, Rows};
 use crate::history::{Act, Book, Outcome, Seen};
 use crate::plane::MIGRATION;
-use crate::stores::postgres::PostgresRows;
+use crate::stores::Store;
 use anyhow::Context;
 use clap::Args;
 use crossfade::{Effect, Migration, plan};
@@ -45,7 +45,7 @@ const COUNTERS: u64 = 24;
 /// New names to claim come up so often, in microseconds.
 const CLAIMS_EVERY: u64 = 2_000_000;
 
-type Dao = MigratingRows<PostgresRows, PostgresRows>;
+type Dao = MigratingRows<Store, Store>;
 
 struct Shared {
     dao: Dao,

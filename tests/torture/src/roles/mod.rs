@@ -2,9 +2,10 @@
 
 pub(crate) mod app;
 pub(crate) mod data;
+pub(crate) mod dynamo;
 pub(crate) mod serve;
 
-use crate::stores::postgres::PostgresRows;
+use crate::stores::Store;
 use clap::Args;
 
 /// Where everything is.
@@ -29,8 +30,8 @@ impl Places {
         Ok(std::fs::read_to_string(&self.token_file)?.trim().to_owned())
     }
 
-    fn stores(&self, connections: usize) -> anyhow::Result<(PostgresRows, PostgresRows)> {
-        let source = PostgresRows::new("source", &self.source, connections)?;
-        Ok((source, PostgresRows::new("target", &self.target, connections)?))
+    fn stores(&self, connections: usize) -> anyhow::Result<(Store, Store)> {
+        let source = Store::new("source", &self.source, connections)?;
+        Ok((source, Store::new("target", &self.target, connections)?))
     }
 }
