@@ -22,7 +22,7 @@ cargo build --quiet ${CI:+--locked} -p crossfade-torture --features broken && cp
 count "build of the broken variants" 0 $?
 cargo build --quiet ${CI:+--locked} -p crossfade-torture
 for variant in no-hold insert-if-absent; do
-    "$work/broken" --seconds 110 --json --quiet-every 15 --broken "$variant"
+    "$work/broken" --seconds 110 --json --quiet-every 15 --glance-every 5 --broken "$variant"
     count "$variant, which has to be caught" 4 $?
 done
 printf '%d passed, %d failed\n' "$passed" "$failed"

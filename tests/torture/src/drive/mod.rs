@@ -176,7 +176,8 @@ async fn torture(args: &DriveArgs, world: &Arc<World>) -> anyhow::Result<Shown> 
     let mut operator = Operator::new(world.ground.seed);
     let mood = args.mood.unwrap_or(match args.broken.as_deref() {
         Some("early-clear") => Mood::Late,
-        Some(_) | None => Mood::Storm,
+        Some(_) => Mood::Calm,
+        None => Mood::Storm,
     });
     let trouble = Duration::from_millis(args.trouble_ms);
     let nemesis = (args.trouble_ms > 0)

@@ -14,6 +14,8 @@ use std::time::Duration;
 pub(crate) enum Mood {
     /// All of it.
     Storm,
+    /// Nobody dies and nothing is lost: authority moves as often as it can, among processes that pause and delays.
+    Calm,
     /// Effects that land after they were given up, while nobody dies: what is repaired too early shows only then.
     Late,
 }
@@ -26,6 +28,13 @@ pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Durati
         tokio::time::sleep(Duration::from_millis(pause / 2 + dice.below(pause.max(1)))).await;
         let _no_quiet_moment = world.peace.read().await;
         let side = usize::from(dice.percent(50));
+        if mood == Mood::Calm {
+            match dice.percent(50) {
+                true => stop_app(&world, &mut dice, Some(millis(300))).await,
+                false => weather(&world, side, Weather::Delay(millis(200 + dice.below(300))), millis(300)).await,
+            }
+            continue;
+        }
         if mood == Mood::Late {
             weather(&world, side, Weather::Delay(millis(1_000 + dice.below(500))), millis(200 + dice.below(300))).await;
             continue;
@@ -33,7 +42,7 @@ pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Durati
         match dice.below(100) {
             0..14 => kill_app(&world, &mut dice).await?,
             14..18 => deploy_app(&world, &mut dice).await?,
-            18..32 => stop_app(&world, &mut dice).await,
+            18..32 => stop_app(&world, &mut dice, None).await,
             32..50 => {
                 weather(&world, side, Weather::Delay(millis(300 + dice.below(1_200))), millis(300 + dice.below(1_200)))
                     .await
@@ -97,14 +106,15 @@ async fn deploy_app(world: &World, dice: &mut Dice) -> anyhow::Result<()> {
 }
 
 /// SIGSTOP, past the time after which it counts as silent, and SIGCONT.
-async fn stop_app(world: &World, dice: &mut Dice) {
+async fn stop_app(world: &World, dice: &mut Dice, lasts: Option<Duration>) {
     let apps = world.apps.lock().await;
     if apps.is_empty() {
         return;
     }
     let place = usize::try_from(dice.below(apps.len() as u64)).unwrap_or(0);
     let Some(app) = apps.get(place) else { return };
-    let lasts = millis(if dice.percent(40) { 2_600 + dice.below(1_500) } else { 50 + dice.below(1_200) });
+    let drawn = millis(if dice.percent(40) { 2_600 + dice.below(1_500) } else { 50 + dice.below(1_200) });
+    let lasts = lasts.unwrap_or(drawn);
     world.say(&format!("stop {} for {lasts:?}", app.process.name));
     count(&world.counts.stops);
     app.process.signal(Signal::STOP);
