@@ -77,11 +77,13 @@ impl PostgresEvents {
     }
 }
 
-/// An answer of the server says that nothing was done; a lost connection says nothing.
+/// An answer of the server says that nothing was done; a lost connection says nothing, and neither does a server that
+/// is going down (57P..), which may say so after a commit.
 fn failed(error: tokio_postgres::Error) -> EventError {
+    let says_nothing = |code: &str| ["08", "40003", "57P"].iter().any(|class| code.starts_with(class));
     match error.as_db_error() {
-        Some(answer) => EventError::Rejected(answer.message().to_owned()),
-        None => EventError::Unavailable(error.to_string()),
+        Some(answer) if !says_nothing(answer.code().code()) => EventError::Rejected(answer.message().to_owned()),
+        Some(_) | None => EventError::Unavailable(error.to_string()),
     }
 }
 
