@@ -14,13 +14,13 @@ count() { # what, expected exit code, actual
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 
+# An earlier run may have left the broken one there.
+cargo build --quiet ${CI:+--locked} -p crossfade-torture
 target/debug/crossfade-torture --seconds 60 --json
 count "torture" 0 $?
 
-# In a folder of its own name: the binary of the other steps stays what it is.
 cargo build --quiet ${CI:+--locked} -p crossfade-torture --features broken && cp target/debug/crossfade-torture "$work/broken"
 count "build of the broken variants" 0 $?
-cargo build --quiet ${CI:+--locked} -p crossfade-torture
 for variant in no-hold insert-if-absent; do
     "$work/broken" --seconds 110 --json --quiet-every 15 --glance-every 5 --broken "$variant"
     count "$variant, which has to be caught" 4 $?
