@@ -51,7 +51,8 @@ impl Migration {
             last_repair: self.last_repair,
             dual_write_since: self.dual_write_since,
             full_checks_since: self.full_checks_since,
-            verification: self.verification,
+            // What was equal before a forced rollback proves nothing after it (R20).
+            verification: self.verification.filter(|seen| self.waived_since.is_none_or(|since| seen.began >= since)),
             bypassing_writers: self
                 .writers
                 .iter()

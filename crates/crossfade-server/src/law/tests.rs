@@ -487,8 +487,12 @@ fn a_forced_rollback_asks_for_the_name_and_says_what_it_waives() {
     world.finish();
     assert_eq!(world.here().plan.position().stage().authority(), Side::Source);
     assert!(world.here().waived_since.is_some());
+    let seen_by_the_gate =
+        |world: &World| world.here().evidence(&crossfade_core::Position::at(Stage::Live), &world.presence).verification;
+    assert_eq!(seen_by_the_gate(&world), None, "the verification before it is of no use any more");
     world.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified)).unwrap();
     assert_eq!(world.here().waived_since, None);
+    assert!(seen_by_the_gate(&world).is_some());
 }
 
 #[test]
