@@ -26,6 +26,9 @@ enum Undecoded {
     },
 }
 
+/// Of the rows of a chunk, at most one in so many may be in the target for its bytes to be put as a whole.
+const FEW: u64 = 10;
+
 /// Bytes of a block that is kept for the second read.
 const BLOCK: usize = 64 * 1024;
 
@@ -57,15 +60,19 @@ impl Run {
         self.by_rows(range).await
     }
 
-    /// The same loop of R9 on bytes: where the target has nothing in the range, the source's bytes are put by insert-if-absent, and the source is
-    /// dumped a second time. Only if those are the same bytes is the range settled; all else is sorted out row by row.
+    /// The same loop of R9 on bytes: where the target has few rows in the range, the source's bytes are put by insert-if-absent, and the source is
+    /// dumped a second time. The range is settled if every row was put and those are the same bytes; or if a dump of the target, begun after
+    /// that, is the same bytes, live writes and all. Anything else is sorted out row by row.
     async fn undecoded(&self, range: &Range) -> Result<Undecoded, TransferError> {
         let (Some(from), Some(into)) = (self.pair.source.raw(), self.pair.target.raw()) else {
             return Ok(Undecoded::Differs { put: 0 });
         };
         self.control.may_go_on().await?;
         let retry = &self.options.retry;
-        if !retry.run(|| self.pair.target.scan(range, &Position::Start, 1)).await?.rows.is_empty() {
+        // Where most rows are there already, as in a second run, sending all of them again would be a waste.
+        let few = usize::try_from(self.options.chunk_rows / FEW).unwrap_or(PAGE).max(1);
+        let there = retry.run(|| self.pair.target.scan(range, &Position::Start, few)).await?;
+        if there.rest != Rest::End {
             return Ok(Undecoded::Differs { put: 0 });
         }
         let Some(first) = self.kept(from, range).await? else { return Ok(Undecoded::Differs { put: 0 }) };
@@ -84,13 +91,15 @@ impl Run {
         };
         self.rate.take(usize::try_from(put.rows).unwrap_or(usize::MAX)).await;
         // The second read of R9.
-        let second = self.kept(from, range).await?;
-        if put.rows != put.inserted || second.as_ref() != Some(&first) {
+        let Some(second) = self.kept(from, range).await? else { return Ok(Undecoded::Differs { put: put.inserted }) };
+        let stood_still = put.rows == put.inserted && second == first;
+        if !stood_still && self.kept(into, range).await?.as_ref() != Some(&second) {
             return Ok(Undecoded::Differs { put: put.inserted });
         }
-        let rows = usize::try_from(put.rows).unwrap_or(usize::MAX);
-        Counters::add(&self.counters.read, rows);
-        Counters::add(&self.counters.written, rows);
+        let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+        Counters::add(&self.counters.read, count(put.rows));
+        Counters::add(&self.counters.written, count(put.inserted));
+        Counters::add(&self.counters.unchanged, count(put.rows - put.inserted));
         Ok(Undecoded::Settled)
     }
 
