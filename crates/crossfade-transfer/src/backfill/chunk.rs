@@ -76,9 +76,8 @@ impl Run {
             return Ok(Undecoded::Differs { put: 0 });
         }
         let Some(first) = self.kept(from, range).await? else { return Ok(Undecoded::Differs { put: 0 }) };
-        let blocks = first.clone();
-        let put =
-            retry.run(|| into.insert_absent(Box::pin(futures::stream::iter(blocks.clone().into_iter().map(Ok))))).await;
+        // Never asked again: an answer that was lost may still land, and only the linger settles that.
+        let put = into.insert_absent(Box::pin(futures::stream::iter(first.clone().into_iter().map(Ok)))).await;
         let put = match put {
             Ok(put) => put,
             Err(e) if e.kind() == ErrorKind::Lost => {
@@ -86,7 +85,9 @@ impl Run {
                 tokio::time::sleep(self.pair.target.capabilities().linger).await;
                 return Ok(Undecoded::Differs { put: 0 });
             }
-            Err(e) if reconcilable(&e) => return Ok(Undecoded::Differs { put: 0 }),
+            Err(e) if reconcilable(&e) || e.kind() == ErrorKind::Unreachable => {
+                return Ok(Undecoded::Differs { put: 0 });
+            }
             Err(e) => return Err(e.into()),
         };
         self.rate.take(usize::try_from(put.rows).unwrap_or(usize::MAX)).await;
