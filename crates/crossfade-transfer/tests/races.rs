@@ -89,6 +89,20 @@ async fn dual_written_once_then_overwritten_by_an_instance_still_at_off_is_not_l
 }
 
 #[tokio::test]
+async fn a_row_that_only_the_target_has_goes_though_every_other_row_is_put_at_once() {
+    for to in BOTH {
+        let lab = lab("extra", to).await;
+        lab.at_source("INSERT INTO t VALUES (1, 'v'), (3, 'v')").await;
+        lab.at_target("INSERT INTO t VALUES (2, 'of an earlier claim')").await;
+        let (pair, ..) = lab.pair(COHORT, |_| {}).await;
+        let report = backfill(&pair, &options()).await.unwrap();
+        assert_eq!((report.rows_written, report.rows_deleted), (2, 1));
+        ends_as(&pair, &[(1, "v"), (3, "v")]).await;
+        lab.end().await;
+    }
+}
+
+#[tokio::test]
 async fn read_then_delete_on_both_then_copy_stays_deleted() {
     for to in BOTH {
         let lab = lab("deleted", to).await;

@@ -61,8 +61,8 @@ impl Run {
     }
 
     /// The same loop of R9 on bytes: where the target has few rows in the range, the source's bytes are put by insert-if-absent, and the source is
-    /// dumped a second time. The range is settled if every row was put and those are the same bytes; or if a dump of the target, begun after
-    /// that, is the same bytes, live writes and all. Anything else is sorted out row by row.
+    /// dumped a second time. The range is settled if the target had nothing, every row was put, and those are the same bytes; or if a dump of
+    /// the target, begun after that, is the same bytes, live writes and all. Anything else is sorted out row by row.
     async fn undecoded(&self, range: &Range) -> Result<Undecoded, TransferError> {
         let (Some(from), Some(into)) = (self.pair.source.raw(), self.pair.target.raw()) else {
             return Ok(Undecoded::Differs { put: 0 });
@@ -93,7 +93,8 @@ impl Run {
         self.rate.take(usize::try_from(put.rows).unwrap_or(usize::MAX)).await;
         // The second read of R9.
         let Some(second) = self.kept(from, range).await? else { return Ok(Undecoded::Differs { put: put.inserted }) };
-        let stood_still = put.rows == put.inserted && second == first;
+        // With rows in the target before, one of them may be its own alone: only its dump tells.
+        let stood_still = there.rows.is_empty() && put.rows == put.inserted && second == first;
         if !stood_still && self.kept(into, range).await?.as_ref() != Some(&second) {
             return Ok(Undecoded::Differs { put: put.inserted });
         }
