@@ -176,12 +176,9 @@ impl RawRows for PostgresTable {
         session.begin();
         let limit = self.store.write_timeout();
         let create = format!(
-            "BEGIN; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis};
-             CREATE TEMP TABLE IF NOT EXISTS {stage} ON COMMIT DELETE ROWS AS SELECT {list} FROM {table} WITH NO DATA",
+            "BEGIN; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; {create}",
             millis = limit.as_millis(),
-            stage = shape.stage,
-            list = shape.list,
-            table = shape.table
+            create = shape.create_stage()
         );
         // Nothing is committed before the last statement: until then every failure undoes all of it, also a connection that is lost.
         let undone = |e: tokio_postgres::Error| match errors::of(what.clone(), e) {
@@ -199,14 +196,7 @@ impl RawRows for PostgresTable {
             sink.feed(block?).await.map_err(undone)?;
         }
         let rows = sink.finish().await.map_err(undone)?;
-        let sql = format!(
-            "INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM pg_temp.{stage} ON CONFLICT ({keys}) DO NOTHING",
-            table = shape.table,
-            list = shape.list,
-            stage = shape.stage,
-            keys = shape.key_list
-        );
-        let statement = session.prepare_cached(&sql).await.map_err(undone)?;
+        let statement = session.prepare_cached(&shape.insert_staged()).await.map_err(undone)?;
         let inserted = session.execute(&statement, &[]).await.map_err(undone)?;
         match tokio::time::timeout(limit, session.batch_execute("COMMIT")).await {
             Ok(Ok(())) => {

@@ -132,6 +132,25 @@ impl Shape {
         })
     }
 
+    /// Makes the temporary table of this session, emptied by every commit.
+    pub(super) fn create_stage(&self) -> String {
+        format!(
+            "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA",
+            self.stage, self.list, self.table
+        )
+    }
+
+    /// Puts the staged rows whose keys are not there.
+    pub(super) fn insert_staged(&self) -> String {
+        format!(
+            "INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM pg_temp.{stage} ON CONFLICT ({keys}) DO NOTHING",
+            table = self.table,
+            list = self.list,
+            stage = self.stage,
+            keys = self.key_list
+        )
+    }
+
     /// The columns' own types: equal signatures mean equal bytes.
     pub(super) fn signature(&self) -> String {
         let types: Vec<&str> = self.columns.iter().map(|c| c.physical.cast.as_str()).collect();

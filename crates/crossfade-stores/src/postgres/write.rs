@@ -139,26 +139,15 @@ impl PostgresTable {
         applied: &mut [bool],
     ) -> Result<(), Failed> {
         let shape = &self.shape;
-        let create = format!(
-            "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA",
-            shape.stage, shape.list, shape.table
-        );
-        session.batch_execute(&create).await.map_err(Failed::Statement)?;
+        session.batch_execute(&shape.create_stage()).await.map_err(Failed::Statement)?;
         let mut rows = inserts.iter().map(|i| changes[*i].keyed());
         self.copy_into(session, &shape.stage, &mut rows).await.map_err(|e| match e {
             CopyError::Row(e) => Failed::Row(e),
             CopyError::Database(e) => Failed::Statement(e),
         })?;
-        let sql = format!(
-            "INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM pg_temp.{stage} ON CONFLICT ({keys}) DO NOTHING",
-            table = shape.table,
-            list = shape.list,
-            stage = shape.stage,
-            keys = shape.key_list
-        );
         let all = inserts.len() as u64;
         // Mostly all of them go in, and the keys need not come back; where not, the same transaction tells which are ours.
-        let probe = format!("{sql} RETURNING {}", shape.key_list);
+        let probe = format!("{} RETURNING {}", shape.insert_staged(), shape.key_list);
         let statement = session.prepare_cached(&probe).await.map_err(Failed::Statement)?;
         let stream = session.query_raw(&statement, Vec::<Parameter>::new()).await.map_err(Failed::Statement)?;
         pin_mut!(stream);
