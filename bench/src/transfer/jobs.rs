@@ -12,6 +12,8 @@ use std::process::Command;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Job {
     PostgresBulk,
+    PostgresBulkPgcopydb,
+    PostgresBulkSling,
     PostgresBesideWrites,
     PostgresSqlite,
     PostgresMariadb,
@@ -51,6 +53,8 @@ impl Job {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Job::PostgresBulk => "postgres-bulk",
+            Job::PostgresBulkPgcopydb => "postgres-bulk-pgcopydb",
+            Job::PostgresBulkSling => "postgres-bulk-sling",
             Job::PostgresBesideWrites => "postgres-beside-writes",
             Job::PostgresSqlite => "postgres-sqlite",
             Job::PostgresMariadb => "postgres-mariadb",
@@ -65,6 +69,8 @@ impl Job {
     pub(crate) fn peer(self) -> &'static str {
         match self {
             Job::PostgresBulk | Job::PostgresBesideWrites | Job::PostgresSqlite => "psql COPY | COPY, binary",
+            Job::PostgresBulkPgcopydb => "pgcopydb, one job",
+            Job::PostgresBulkSling => "sling 1.4.11",
             Job::PostgresMariadb => "psql COPY | LOAD DATA",
             Job::DynamodbBulk => "a bare BatchWriteItem loader",
             Job::DynamodbCareful => "a bare conditional-put loader",
@@ -75,6 +81,8 @@ impl Job {
     pub(crate) fn bar(self) -> Bar {
         let (at_least, rows_per_second) = match self {
             Job::PostgresBulk => (0.95, None),
+            Job::PostgresBulkPgcopydb => (1.0, None),
+            Job::PostgresBulkSling => (2.0, None),
             Job::PostgresBesideWrites => (0.6, None),
             // Judged by its rate: SQLite has no pipe of its own.
             Job::PostgresSqlite => (0.0, Some(150_000.0)),
@@ -96,6 +104,18 @@ impl Job {
         match self {
             Job::PostgresBulk => {
                 let peer_seconds = pipe(lab)?;
+                lab.empty_target()?;
+                backfill(lab, &lab.target, peer_seconds, &["--exclusive"])
+            }
+            Job::PostgresBulkPgcopydb => {
+                lab.empty_target()?;
+                let peer_seconds = timed(&mut lab.peers.pgcopydb(lab), &[0])?.seconds;
+                lab.empty_target()?;
+                backfill(lab, &lab.target, peer_seconds, &["--exclusive"])
+            }
+            Job::PostgresBulkSling => {
+                lab.empty_target()?;
+                let peer_seconds = timed(&mut lab.peers.sling(lab), &[0])?.seconds;
                 lab.empty_target()?;
                 backfill(lab, &lab.target, peer_seconds, &["--exclusive"])
             }

@@ -3,6 +3,7 @@
 use super::command::timed;
 use super::jobs::Job;
 use super::lab::{Lab, repository};
+use anyhow::Context as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -10,19 +11,59 @@ use std::process::Command;
 #[derive(Debug)]
 pub(crate) struct Peers {
     python: PathBuf,
+    sling: PathBuf,
 }
 
 /// The versions that were looked at.
 const RELADIFF: &str = "reladiff[postgresql,mysql]==0.6.0";
+/// The program itself: the package `sling` of the same version would download it when it is first run.
+const SLING: &str = "sling-linux-amd64==1.4.11";
 
 impl Peers {
     pub(crate) fn install(jobs: &[Job]) -> anyhow::Result<Peers> {
         let python = repository().join("target/tools/bench-peers");
-        if jobs.iter().any(|job| job.needs_reladiff()) && !python.join("bin/reladiff").exists() {
+        let sling = python.join("sling/sling_linux_amd64/bin/sling-linux-amd64");
+        let reladiff = jobs.iter().any(|job| job.needs_reladiff()) && !python.join("bin/reladiff").exists();
+        let needs_sling = jobs.contains(&Job::PostgresBulkSling) && !sling.exists();
+        let pip = python.join("bin/pip");
+        if (reladiff || needs_sling) && !pip.exists() {
             timed(Command::new("python3").args(["-m", "venv"]).arg(&python), &[0])?;
-            timed(Command::new(python.join("bin/pip")).args(["--quiet", "install", RELADIFF]), &[0])?;
         }
-        Ok(Peers { python })
+        if reladiff {
+            timed(Command::new(&pip).args(["--quiet", "install", RELADIFF]), &[0])?;
+        }
+        if needs_sling {
+            let folder = python.join("sling");
+            timed(Command::new(&pip).args(["--quiet", "install", "--target"]).arg(folder).arg(SLING), &[0])?;
+            timed(Command::new("chmod").arg("+x").arg(&sling), &[0])?;
+        }
+        let pgcopydb = || timed(Command::new("pgcopydb").arg("--version"), &[0]);
+        if jobs.contains(&Job::PostgresBulkPgcopydb) && pgcopydb().is_err() {
+            timed(Command::new("apt-get").args(["install", "--yes", "--quiet", "pgcopydb"]), &[0])
+                .and_then(|_| pgcopydb())
+                .context("pgcopydb is missing and could not be installed: as root, apt-get install pgcopydb")?;
+        }
+        Ok(Peers { python, sling })
+    }
+
+    /// The data of every table, into tables that are there, by one job.
+    pub(crate) fn pgcopydb(&self, lab: &Lab) -> Command {
+        let mut command = Command::new("pgcopydb");
+        command.args(["copy", "table-data", "--not-consistent", "--restart", "--table-jobs", "1"]);
+        command.args(["--source", &lab.source, "--target", &lab.target, "--dir"]).arg(lab.file("pgcopydb"));
+        command
+    }
+
+    /// One stream, into the table that is there.
+    pub(crate) fn sling(&self, lab: &Lab) -> Command {
+        let mut command = Command::new(&self.sling);
+        command.args(["run", "--src-conn", "BENCH_SOURCE", "--src-stream", "public.t"]);
+        command.args(["--tgt-conn", "BENCH_TARGET", "--tgt-object", "public.t", "--mode", "truncate"]);
+        // It keeps a folder in the home of whoever runs it, and takes connections from the environment.
+        command.env("HOME", lab.file("sling"));
+        command.env("BENCH_SOURCE", format!("{}?sslmode=disable", lab.source));
+        command.env("BENCH_TARGET", format!("{}?sslmode=disable", lab.target));
+        command
     }
 
     /// `reladiff` with its defaults, on every column.

@@ -86,7 +86,7 @@ mod run {
         for from in (0..rows).step_by(5_000) {
             let rows: Vec<Row> = (from..rows.min(from + 5_000)).map(|i| row(i, body)).collect();
             if bulk {
-                table.load(&rows).await.unwrap();
+                table.load(rows).await.unwrap();
             } else {
                 let changes: Vec<Change> = rows.into_iter().map(|row| Change::Insert { row }).collect();
                 assert!(table.write(&changes).await.unwrap().iter().all(crossfade_stores::ChangeOutcome::is_applied));

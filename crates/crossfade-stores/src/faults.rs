@@ -195,7 +195,7 @@ impl Table for FaultyTable {
         }
     }
 
-    async fn load(&self, rows: &[Row]) -> Result<(), StoreError> {
+    async fn load(&self, rows: Vec<Row>) -> Result<(), StoreError> {
         let faults = self.begin(Point::Load).await?;
         let done = self.inner.load(rows).await;
         self.end(faults, done).await

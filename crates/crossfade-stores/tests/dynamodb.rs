@@ -263,7 +263,7 @@ async fn what_a_batch_leaves_undone_is_done_later() {
     lab.faults.inject(Some("BatchWriteItem"), Fault::HalfUnprocessed, 5);
     lab.faults.inject(Some("BatchWriteItem"), Fault::AllUnprocessed, 2);
     lab.faults.inject(Some("BatchWriteItem"), Fault::Throttle, 1);
-    table.load(&rows).await.unwrap();
+    table.load(rows.clone()).await.unwrap();
     assert!(
         lab.faults.requests("BatchWriteItem") >= 6 + 8,
         "every fault costs a request: {}",
@@ -281,7 +281,7 @@ async fn what_a_batch_leaves_undone_is_done_later() {
     assert_eq!(table.read(&keys[..2]).await.unwrap_err().kind(), ErrorKind::Throttled);
     lab.faults.clear();
     lab.faults.inject(Some("BatchWriteItem"), Fault::AllUnprocessed, 100);
-    assert_eq!(table.load(&rows[..3]).await.unwrap_err().kind(), ErrorKind::Throttled);
+    assert_eq!(table.load(rows[..3].to_vec()).await.unwrap_err().kind(), ErrorKind::Throttled);
 }
 
 #[tokio::test]
@@ -415,7 +415,7 @@ async fn what_dynamodb_does_not_take_is_refused_and_named() {
         let ChangeOutcome::Refused(e) = outcome else { panic!("{kind:?}: {outcome:?}") };
         assert_eq!((e.kind(), e.column()), (*kind, Some(*column)), "{e}");
         assert!(e.to_string().contains(&row.key(&[0]).digest()), "the row is named: {e}");
-        let e = table.load(std::slice::from_ref(row)).await.unwrap_err();
+        let e = table.load(vec![row.clone()]).await.unwrap_err();
         assert_eq!((e.kind(), e.column()), (*kind, Some(*column)), "bulk: {e}");
     }
     assert!(outcomes[5].is_applied(), "up to the limit it is taken: {:?}", outcomes[5]);

@@ -141,7 +141,7 @@ async fn the_bulk_path_keeps_every_type_as_the_other_does() {
             .map(|(i, v)| Row(vec![Value::Int(i as i64), v]))
             .collect();
         rows.push(Row(vec![Value::Int(1_000), Value::Null]));
-        table.load(&rows).await.unwrap_or_else(|e| panic!("{ty}: {e:?}"));
+        table.load(rows.clone()).await.unwrap_or_else(|e| panic!("{ty}: {e:?}"));
         assert_eq!(table.scan(&Range::ALL, &Position::Start, 5_000).await.unwrap().rows, rows, "{ty}");
     }
     lab.end().await;
@@ -154,12 +154,12 @@ async fn a_bulk_load_that_the_server_would_bend_is_undone() {
     let mut spec = lab.store.describe(&TableName::new("t")).await.unwrap().as_spec();
     let table = lab.store.table(&spec).await.unwrap();
     let row = |id: i64, note: &str, n: i64| Row(vec![Value::Int(id), text(note), Value::Int(n)]);
-    let long = table.load(&[row(1, "ok", 1), row(2, "too long", 1)]).await.unwrap_err();
+    let long = table.load(vec![row(1, "ok", 1), row(2, "too long", 1)]).await.unwrap_err();
     assert_eq!((long.kind(), long.column()), (ErrorKind::Refused, Some("note")), "{long}");
     assert!(!long.to_string().contains("too long"), "no row values: {long}");
-    let large = table.load(&[row(1, "ok", 1), row(2, "ok", 1_000)]).await.unwrap_err();
+    let large = table.load(vec![row(1, "ok", 1), row(2, "ok", 1_000)]).await.unwrap_err();
     assert_eq!((large.kind(), large.column()), (ErrorKind::Refused, Some("n")), "{large}");
-    let twice = table.load(&[row(1, "ok", 1), row(1, "ok", 2)]).await.unwrap_err();
+    let twice = table.load(vec![row(1, "ok", 1), row(1, "ok", 2)]).await.unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::Refused, "{twice}");
     assert!(table.scan(&Range::ALL, &Position::Start, 9).await.unwrap().rows.is_empty(), "nothing of it is there");
     // The other path refuses the row alone, and the rest goes in.

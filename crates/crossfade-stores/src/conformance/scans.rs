@@ -107,8 +107,8 @@ pub(super) async fn an_ordered_scan_is_in_key_order(lab: &dyn Lab) {
 pub(super) async fn load_then_read(lab: &dyn Lab) {
     let table = open(lab, "loads", &COLUMNS, &["tenant", "id"]).await;
     let rows: Vec<Row> = (0..1_200).map(row).collect();
-    table.load(&rows).await.unwrap();
-    table.load(&[]).await.unwrap();
+    table.load(rows.clone()).await.unwrap();
+    table.load(Vec::new()).await.unwrap();
     assert_eq!(by_key(all_of(&*table, &Range::ALL, 500).await.0), by_key(rows));
 }
 

@@ -156,7 +156,7 @@ impl Table for DynamodbTable {
         self.write_all(changes).await
     }
 
-    async fn load(&self, rows: &[Row]) -> Result<(), StoreError> {
-        self.load_rows(rows).await
+    async fn load(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+        self.load_rows(&rows).await
     }
 }

@@ -132,8 +132,8 @@ impl Table for MysqlTable {
         self.write_all(changes).await
     }
 
-    async fn load(&self, rows: &[Row]) -> Result<(), StoreError> {
-        self.load_rows(rows).await
+    async fn load(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+        self.load_rows(&rows).await
     }
 
     async fn open_writes(&self) -> Result<Option<OpenWrites>, StoreError> {

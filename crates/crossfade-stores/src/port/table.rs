@@ -92,7 +92,7 @@ pub trait Table: Send + Sync + fmt::Debug {
     /// The bulk path: puts rows, unconditionally, as fast as the store can. Lawful only for ranges that no live write can touch (R9).
     /// When it returns `Ok` all rows are durable. On `Err` some may be: reconcile the range, do not assume.
     /// A store may refuse existing keys (`Refused`) or overwrite them; either way the caller may not rely on it.
-    async fn load(&self, rows: &[Row]) -> Result<(), StoreError>;
+    async fn load(&self, rows: Vec<Row>) -> Result<(), StoreError>;
 
     /// The bulk path without decoding, between two tables of the same [`RawFormat`]; `None` where there is none.
     fn raw(&self) -> Option<&dyn RawRows> {

@@ -16,6 +16,8 @@ pub(super) fn kind(e: &Error) -> ErrorKind {
         "42P01" => ErrorKind::NoSuchTable,
         "42703" | "42704" | "42804" | "42846" => ErrorKind::SchemaChanged,
         "0A000" if db.message().contains("cached plan") => ErrorKind::SchemaChanged,
+        // `COPY` into a table with row level security, for one.
+        "0A000" => ErrorKind::Unsupported,
         "40001" | "40P01" | "55P03" | "57014" | "55006" => ErrorKind::Conflict,
         "53100" => ErrorKind::Full,
         "53200" | "53300" => ErrorKind::Throttled,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | reads | by key in one query; scans page by page in the key's index |
 //! | writes | inserts above a few go by `COPY` into a temporary table and `ON CONFLICT (key) DO NOTHING`; the rest are pipelined statements that compare the whole row as text, all in one transaction, in key order |
-//! | bulk | binary `COPY`, both ways |
+//! | bulk | binary `COPY`, both ways; whether its rows are still the same is told by their versions |
 //! | settings of the URL | those of libpq, and `pool` (connections, default 8), `write_timeout_ms` (default 10000: also half of the linger) |
 //!
 //! Absent here: TLS. A URL with `sslmode=require` is refused by the driver.
@@ -150,8 +150,8 @@ impl Table for PostgresTable {
         self.write_all(changes).await
     }
 
-    async fn load(&self, rows: &[Row]) -> Result<(), StoreError> {
-        self.load_rows(rows).await
+    async fn load(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+        self.load_rows(&rows).await
     }
 
     fn raw(&self) -> Option<&dyn RawRows> {

@@ -370,7 +370,7 @@ impl Table for RedisTable {
         Ok(out)
     }
 
-    async fn load(&self, rows: &[Row]) -> Result<(), StoreError> {
+    async fn load(&self, rows: Vec<Row>) -> Result<(), StoreError> {
         for chunk in rows.chunks(AT_ONCE) {
             let changes: Vec<Change> = chunk.iter().map(|row| Change::Insert { row: row.clone() }).collect();
             for (outcome, row) in self.write_some(&changes).await?.into_iter().zip(chunk) {

@@ -142,8 +142,8 @@ impl Table for SqliteTable {
         self.store.writing(move |c| write::changes(c, &shape, &changes)).await
     }
 
-    async fn load(&self, rows: &[Row]) -> Result<(), StoreError> {
-        let (shape, rows) = (self.shape.clone(), rows.to_vec());
+    async fn load(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+        let shape = self.shape.clone();
         self.store.writing(move |c| write::load(c, &shape, &rows)).await
     }
 

@@ -96,7 +96,9 @@ impl Run {
                     tokio::time::sleep(self.pair.target.capabilities().linger).await;
                     return Ok(Undecoded::ByRows);
                 }
-                Err(e) if reconcilable(&e) || e.kind() == ErrorKind::Unreachable => return Ok(Undecoded::ByRows),
+                Err(e) if reconcilable(&e) || matches!(e.kind(), ErrorKind::Unreachable | ErrorKind::Unsupported) => {
+                    return Ok(Undecoded::ByRows);
+                }
                 Err(e) => return Err(e.into()),
             };
             self.rate.take(usize::try_from(put).unwrap_or(usize::MAX)).await;
@@ -264,17 +266,22 @@ impl Run {
             }
             let more = page.rest != Rest::End;
             let read = page.rows.len();
-            let mut mapped = Vec::with_capacity(read);
-            for row in page.rows {
-                match self.pair.map.forward(&row) {
-                    Ok(row) => mapped.push(row),
-                    Err(e) => {
-                        failures += 1;
-                        self.failure(Failed { key: self.pair.source_key(&row), why: e.to_string() });
+            let mut mapped = Vec::new();
+            if self.pair.map.is_identity() {
+                mapped = page.rows;
+            } else {
+                for row in page.rows {
+                    match self.pair.map.forward(&row) {
+                        Ok(row) => mapped.push(row),
+                        Err(e) => {
+                            failures += 1;
+                            self.failure(Failed { key: self.pair.source_key(&row), why: e.to_string() });
+                        }
                     }
                 }
             }
-            let (loaded, following) = futures::join!(self.pair.target.load(&mapped), async {
+            let written = mapped.len();
+            let (loaded, following) = futures::join!(self.pair.target.load(mapped), async {
                 match more {
                     true => self.page(&self.pair.source, range, &position).await.map(Some),
                     false => Ok(None),
@@ -287,7 +294,7 @@ impl Run {
                 Err(e) => return Err(e.into()),
             }
             Counters::add(&self.counters.read, read);
-            Counters::add(&self.counters.written, mapped.len());
+            Counters::add(&self.counters.written, written);
             next = following?;
         }
         Ok(failures)
