@@ -1,9 +1,10 @@
 //! Calls to the secondary: budgeted, timed, and unable to hurt anyone (P1).
 
+use crate::sync::{AtomicU32, timeout_at};
 use futures::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -25,7 +26,7 @@ pub(crate) async fn guarded<F: Future>(call: F, timeout: Duration) -> Outcome<F:
 
 /// The same, by a moment. Not an `async fn`: that would keep a second copy of the call, which may be large.
 pub(crate) fn guarded_until<F: Future>(call: F, deadline: Instant) -> impl Future<Output = Outcome<F::Output>> {
-    tokio::time::timeout_at(deadline, AssertUnwindSafe(call).catch_unwind()).map(|ended| match ended {
+    timeout_at(deadline, AssertUnwindSafe(call).catch_unwind()).map(|ended| match ended {
         Ok(Ok(answer)) => Outcome::Answered(answer),
         Ok(Err(_panic)) => Outcome::Panicked,
         Err(_elapsed) => Outcome::TimedOut,
