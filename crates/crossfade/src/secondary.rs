@@ -1,9 +1,10 @@
 //! Calls to the secondary: budgeted, timed, and unable to hurt anyone (P1).
 
+use crate::sync::AtomicU32;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::task::coop::{Unconstrained, unconstrained};

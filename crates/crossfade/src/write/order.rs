@@ -1,10 +1,10 @@
 //! Row order within the process: secondary writes of a row run one after the other, in the order in which the
 //! authority accepted them; writes whose authoritative parts overlapped have no such order, and say so (R5).
 
+use crate::sync::{Mutex, MutexGuard, oneshot};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::oneshot;
+use std::sync::{Arc, PoisonError};
 
 const SHARDS: usize = 64;
 /// Beyond so many secondary writes of one row in the queue, the row is marked instead: a repair copies the newest state.
