@@ -1,7 +1,8 @@
 //! Which versions of its rows a range has, by what the server keeps of every row anyway: the place of a version and the transaction that wrote it.
 //!
 //! A version never changes and, once it is no longer the row, never is again; another one at the same place has another transaction. So a version that
-//! was there before and after was there all the time in between. A place says nothing after `VACUUM FULL` or `CLUSTER`: then all rows are newer.
+//! was there before and after was there all the time in between. After `VACUUM FULL` or `CLUSTER` every place is another: then the transactions alone tell
+//! which rows are newer.
 
 use super::{PostgresTable, errors, statements::field};
 use crate::{Range, RowKey, StoreError, Value, port::Versions};
