@@ -60,7 +60,7 @@ impl Peers {
         command.args(["run", "--src-conn", "BENCH_SOURCE", "--src-stream", "public.t"]);
         command.args(["--tgt-conn", "BENCH_TARGET", "--tgt-object", "public.t", "--mode", "truncate"]);
         // It keeps a folder in the home of whoever runs it, and takes connections from the environment.
-        command.env("HOME", lab.file("sling"));
+        command.env("HOME", lab.file("."));
         command.env("BENCH_SOURCE", format!("{}?sslmode=disable", lab.source));
         command.env("BENCH_TARGET", format!("{}?sslmode=disable", lab.target));
         command
