@@ -11,7 +11,6 @@ macro_rules! codes {
     ($($(#[$doc:meta])+ $variant:ident, $code:literal, $status:literal, $title:literal, $exit:ident;)+) => {
         /// A stable code: machines and runbooks go by it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum Code {
             $($(#[$doc])+ #[serde(rename = $code)] $variant,)+
         }
@@ -96,6 +95,26 @@ codes! {
     Storage, "storage", 503, "the server cannot write its log", Failed;
     /// The server is stopping or starting.
     Unavailable, "unavailable", 503, "the server cannot answer now", Unreachable;
+}
+
+/// Written out: derived from within a macro, the document would list the names of variants instead of the codes.
+#[cfg(feature = "openapi")]
+mod schema {
+    use super::Code;
+    use utoipa::openapi::schema::{ObjectBuilder, Type};
+
+    impl utoipa::PartialSchema for Code {
+        fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+            let names = Code::ALL.iter().map(|code| code.name());
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some(names))
+                .description(Some("A stable code: machines and runbooks go by it."))
+                .into()
+        }
+    }
+
+    impl utoipa::ToSchema for Code {}
 }
 
 /// An RFC 9457 problem document.

@@ -1,5 +1,5 @@
 //! What heartbeats say, kept in memory: who was heard of, and what was seen. Losing it costs no promise, so it is
-//! not in the log. Row values are not here unless a migration opted in.
+//! not in the log. Row values are not here: whatever an instance sends of them is dropped.
 
 use crate::law::Migration;
 use crate::law::evidence::Presence;
@@ -237,7 +237,10 @@ impl Place {
     fn observe(&mut self, seen: &Observations) {
         self.turn();
         let Place { windows, totals, .. } = self;
-        let mut bounded = Observations { mismatches: seen.mismatches.clone(), ..Observations::default() };
+        // No migration can opt in yet, so nobody's word is taken for it.
+        let without = |sample: &MismatchSample| MismatchSample { values: None, ..sample.clone() };
+        let mismatches = seen.mismatches.iter().rev().take(SAMPLES).rev().map(without).collect();
+        let mut bounded = Observations { mismatches, ..Observations::default() };
         for (name, doc) in &seen.operations {
             let known = totals.operations.contains_key(name) || totals.operations.len() < OPERATIONS;
             let name = if known && name.len() <= 128 { name.as_str() } else { "(others)" };
@@ -288,4 +291,21 @@ pub fn mismatch_permille(comparisons: &Comparisons) -> Option<u64> {
 #[must_use]
 pub fn errors(side: &SideDoc) -> &BTreeMap<String, u64> {
     &side.errors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn row_values_that_an_instance_sends_are_not_kept() {
+        let observatory = Observatory::new(Duration::from_secs(1));
+        let values = Some(["alice".to_owned(), "bob".to_owned()]);
+        let sample = MismatchSample { key_digest: "9f".to_owned(), values, ..MismatchSample::default() };
+        let seen = Observations { mismatches: vec![sample], ..Observations::default() };
+        observatory.observe("events", &seen);
+        let (_, _, samples) = observatory.recent("events");
+        assert_eq!((samples.len(), samples[0].key_digest.as_str()), (1, "9f"));
+        assert!(samples[0].values.is_none() && observatory.totals("events").mismatches[0].values.is_none());
+    }
 }

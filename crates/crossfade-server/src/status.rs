@@ -149,7 +149,7 @@ fn step(state: &State, migration: &Migration, presence: &Presence) -> Option<Ste
 fn evidence(migration: &Migration, presence: &Presence) -> EvidenceDoc {
     let shown = migration.evidence(migration.plan.position(), presence);
     EvidenceDoc {
-        marks: migration.marks.len() as u64 + migration.unlisted,
+        marks: (migration.marks.len() as u64).saturating_add(migration.unlisted),
         suspects: shown.suspects,
         repairs_running: shown.repairs_running,
         backfill: BackfillDoc { state: migration.backfill, generation: migration.generation },

@@ -240,7 +240,7 @@ pub enum Outcome {
     /// It stopped before its end; it can be resumed.
     Interrupted,
     /// A verification's answer (R14).
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     Verdict(Verdict),
 }
 

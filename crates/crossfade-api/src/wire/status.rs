@@ -148,7 +148,7 @@ pub struct LastStepDoc {
 #[serde(rename_all = "kebab-case")]
 pub struct BackfillDoc {
     /// In the present generation.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub state: BackfillState,
     /// Counts the target's claims (R10).
     pub generation: u64,
@@ -162,7 +162,7 @@ pub struct VerificationDoc {
     /// The place in the log at which it began.
     pub began: u64,
     /// What it found.
-    #[cfg_attr(feature = "openapi", schema(value_type = Object))]
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub verdict: Verdict,
 }
 

@@ -124,7 +124,7 @@ fn latencies(page: &mut Page, labels: &[(&str, &str)], histogram: &Histogram) {
     for power in BOUNDS {
         let bound = 1u64 << power;
         while let Some((bucket, count)) = counts.next_if(|(bucket, _)| Histogram::upper_bound(*bucket) <= bound) {
-            seen += count;
+            seen = seen.saturating_add(*count);
             sum += Histogram::upper_bound(*bucket) as f64 * *count as f64;
         }
         let le = (bound as f64 / 1e6).to_string();
@@ -132,7 +132,7 @@ fn latencies(page: &mut Page, labels: &[(&str, &str)], histogram: &Histogram) {
         page.sample("crossfade_latency_seconds_bucket", &with, seen);
     }
     for (bucket, count) in counts {
-        seen += count;
+        seen = seen.saturating_add(*count);
         sum += Histogram::upper_bound(*bucket) as f64 * *count as f64;
     }
     let with: Vec<_> = labels.iter().copied().chain([("le", "+Inf")]).collect();

@@ -28,10 +28,12 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("retired", include_str!("../../../../docs/runbooks/retired.md")),
     ("revision-changed", include_str!("../../../../docs/runbooks/revision-changed.md")),
     ("run-under-way", include_str!("../../../../docs/runbooks/run-under-way.md")),
+    ("side-fails", include_str!("../../../../docs/runbooks/side-fails.md")),
     ("silent-instances", include_str!("../../../../docs/runbooks/silent-instances.md")),
     ("step-under-way", include_str!("../../../../docs/runbooks/step-under-way.md")),
     ("storage", include_str!("../../../../docs/runbooks/storage.md")),
     ("suspect", include_str!("../../../../docs/runbooks/suspect.md")),
+    ("target-slower", include_str!("../../../../docs/runbooks/target-slower.md")),
     ("too-large", include_str!("../../../../docs/runbooks/too-large.md")),
     ("too-many-requests", include_str!("../../../../docs/runbooks/too-many-requests.md")),
     ("unauthenticated", include_str!("../../../../docs/runbooks/unauthenticated.md")),
@@ -41,3 +43,21 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("verification-too-old", include_str!("../../../../docs/runbooks/verification-too-old.md")),
     ("verification-unknown", include_str!("../../../../docs/runbooks/verification-unknown.md")),
 ];
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use crossfade_api::problem::Code;
+
+    #[test]
+    fn the_server_answers_every_runbook_there_is() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/runbooks");
+        let written = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let codes = Code::ALL.iter().map(|code| code.name().to_owned());
+        for name in written.map(|file| file.to_string_lossy().trim_end_matches(".md").to_owned()).chain(codes) {
+            let page = PAGES.iter().find(|(code, _)| *code == name);
+            assert!(page.is_some_and(|(_, text)| text.contains("## What to do")), "{name} is not served");
+        }
+    }
+}

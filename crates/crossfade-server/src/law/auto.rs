@@ -76,7 +76,7 @@ impl Migration {
         if mismatched > auto.request.max_mismatched {
             return Some(format!("{mismatched} reads differed, {} are allowed", auto.request.max_mismatched));
         }
-        let failed: u64 = second.errors.values().sum();
+        let failed = second.errors.values().fold(0u64, |sum, count| sum.saturating_add(*count));
         let calls = second.latency_us.count().saturating_add(failed);
         if calls >= 100 && failed.saturating_mul(1_000) > calls.saturating_mul(auto.request.max_failing_permille) {
             return Some(format!("{failed} of {calls} calls of the {} failed", authority.other()));

@@ -19,6 +19,10 @@ pub type Decision = Result<Vec<Event>, Problem>;
 /// At most so many marks in one message, and in one forced rollback's list.
 pub const MARKS_AT_ONCE: usize = 10_000;
 
+/// Beyond what any plane reaches, and far from where counting on ends: whoever claims more would end the numbering.
+const LAST_INCARNATION: u32 = 1 << 30;
+const LAST_NUMBER: u64 = 1 << 60;
+
 fn to(migration: &Migration, what: Happening) -> Event {
     Event::To { migration: migration.plan.migration().to_owned(), what }
 }
@@ -227,7 +231,7 @@ impl Migration {
     pub fn waived(&self) -> Waived {
         let rows = self.marks.keys().take(MARKS_AT_ONCE).map(|key| (key.table.clone(), key.row.clone())).collect();
         let verified = self.verification.map_or(Tick(0), |seen| seen.began);
-        Waived { rows, marks: self.marks.len() as u64 + self.unlisted, since: verified }
+        Waived { rows, marks: (self.marks.len() as u64).saturating_add(self.unlisted), since: verified }
     }
 
     /// Gives up the step under way. Lawful from hold and from move, since nothing was written between (R4).
@@ -323,6 +327,9 @@ impl Migration {
             let plan = Plan::new(held.plan.clone()).map_err(|error| unfit(error.to_string()))?;
             if plan.migration() != self.plan.migration() || plan.salt() != self.plan.salt() {
                 return Err(unfit("it is of another migration or has another salt".to_owned()));
+            }
+            if held.revision.0.incarnation > LAST_INCARNATION || held.revision.0.number > LAST_NUMBER {
+                return Err(unfit("no plane has published so many revisions".to_owned()));
             }
             holding = true;
             if outranks(held.revision.0, self.revision) {

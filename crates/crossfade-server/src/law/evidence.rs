@@ -34,7 +34,7 @@ impl Migration {
             // Of a mark without its key nobody knows that it stays.
             (None, _) | (_, Err(_)) => true,
         });
-        moving.count() as u64 + self.unlisted
+        (moving.count() as u64).saturating_add(self.unlisted)
     }
 
     /// Everything that a gate before a step to `goal` looks at.
