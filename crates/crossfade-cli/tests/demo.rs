@@ -47,7 +47,7 @@ fn the_story_ends_with_nothing_lost() {
 }
 
 #[test]
-fn history_may_move_before_reads_are_compared() {
+fn long_history_may_move_before_reads_are_compared() {
     let (exit, result) = demo(&["--order", "classic"]);
     assert_eq!((exit, &result["not_backfilled"]), (0, &Value::from(0)), "{result}");
     assert_nothing_lost(&result);
@@ -55,7 +55,7 @@ fn history_may_move_before_reads_are_compared() {
 
 /// However few rows there are, and whether comparisons or the verification after the backfill meet them first.
 #[test]
-fn a_target_that_writes_something_wrong_is_found_in_shadow_and_left() {
+fn long_a_target_that_writes_something_wrong_is_found_in_shadow_and_left() {
     for order in ["seed", "classic"] {
         let (exit, result) = demo(&["--inject", "target-bug", "--order", order]);
         assert_eq!(exit, 4, "{result}");
@@ -72,7 +72,7 @@ fn a_target_that_writes_something_wrong_is_found_in_shadow_and_left() {
 }
 
 #[test]
-fn a_target_that_is_down_for_a_while_loses_nothing() {
+fn long_a_target_that_is_down_for_a_while_loses_nothing() {
     let (exit, result) = demo(&["--inject", "target-down"]);
     assert_eq!(exit, 0, "{result}");
     assert_nothing_lost(&result);
@@ -80,14 +80,14 @@ fn a_target_that_is_down_for_a_while_loses_nothing() {
 }
 
 #[test]
-fn a_slow_target_loses_nothing() {
+fn long_a_slow_target_loses_nothing() {
     let (exit, result) = demo(&["--inject", "target-slow"]);
     assert_eq!(exit, 0, "{result}");
     assert_nothing_lost(&result);
 }
 
 #[test]
-fn from_postgres() {
+fn long_from_postgres() {
     let url = std::env::var("CROSSFADE_TEST_POSTGRES")
         .expect("CROSSFADE_TEST_POSTGRES is not set: run ./test, or `eval \"$(./tests/servers start)\"`");
     let name = format!("demo_{}", std::process::id());

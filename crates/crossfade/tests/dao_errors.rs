@@ -2,6 +2,6 @@
 //! and what to write instead.
 
 #[test]
-fn mistakes_are_told_where_they_are_made() {
+fn long_mistakes_are_told_where_they_are_made() {
     trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
 }
