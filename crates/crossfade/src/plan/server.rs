@@ -17,7 +17,7 @@ use crossfade_api::wire::{
     Acknowledgement, Comparisons, Departure, Heartbeat, HeartbeatAnswer, InstanceKind, MarkChange, MarkDoc, MarkRef,
     MismatchSample, Observations, OperationDoc, Publication, Registered, Registration,
 };
-use crossfade_core::{Plan, Revision, Side};
+use crossfade_core::{Phase, Plan, Revision, Side};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -365,6 +365,7 @@ impl Member {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut pause = Duration::from_millis(50);
         let mut to_acknowledge = None;
+        let Some(mut marks) = self.steward.watch_marks() else { return };
         loop {
             let Some((_, holds)) = self.steward.standing() else { return };
             // One stream after the other; between them the last plan stays.
@@ -401,6 +402,12 @@ impl Member {
                             match self.acknowledge(revision, &marks).await {
                                 Ok(()) => to_acknowledge = None,
                                 Err(silence) => break silence,
+                            }
+                        }
+                        // Writes wait, and the move waits for the last mark: it does not wait for a heartbeat too.
+                        Ok(()) = marks.changed(), if to_acknowledge.is_none() && self.holds() => {
+                            if let Err(silence) = self.beat().await {
+                                break silence;
                             }
                         }
                         _ = ticks.tick() => {
@@ -496,6 +503,11 @@ impl Member {
         }
     }
 
+    /// Writes of some keys wait.
+    fn holds(&self) -> bool {
+        self.steward.standing().is_some_and(|(plan, _)| !matches!(plan.phase(), Phase::Settled))
+    }
+
     async fn beat(&mut self) -> Result<(), Silence> {
         let Some((plan, revision)) = self.steward.standing() else { return Ok(()) };
         let (Some(observation), marks) = (self.steward.observe(), self.steward.marks()) else { return Ok(()) };
@@ -563,7 +575,9 @@ impl Ledger {
                 continue;
             }
             self.generations += 1;
-            let Some(reason) = mark.reasons.first().copied() else { continue };
+            // The one that stays longest: the plane asks whether a hold would outlast it.
+            let lasting = mark.reasons.iter().find(|reason| !reason.passes_in_a_hold());
+            let Some(reason) = lasting.or(mark.reasons.first()).copied() else { continue };
             message.set.push(MarkDoc {
                 table: String::new(),
                 row: mark.id.row.to_string(),
