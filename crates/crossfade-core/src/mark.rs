@@ -64,6 +64,20 @@ impl MarkReason {
             | MarkReason::CheckDiffered => false,
         }
     }
+
+    /// Both sides answered, and every busy row is marked like this now and then: such a mark goes as soon as nobody
+    /// writes its row, as in a hold.
+    #[must_use]
+    pub const fn passes_in_a_hold(self) -> bool {
+        match self {
+            MarkReason::Overlapped | MarkReason::Replayed | MarkReason::CheckDiffered => true,
+            MarkReason::AuthorityUnknown
+            | MarkReason::SecondaryFailed
+            | MarkReason::SecondaryUnknown
+            | MarkReason::OverBudget
+            | MarkReason::Prepared => false,
+        }
+    }
 }
 
 impl fmt::Display for MarkReason {

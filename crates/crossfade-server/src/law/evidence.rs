@@ -2,7 +2,7 @@
 
 use super::Migration;
 use crossfade_api::wire::{BlockerDoc, GateDoc, InstanceKind};
-use crossfade_core::{Answer, Bucket, CohortKey, Evidence, Gate, Position, Step};
+use crossfade_core::{Answer, Bucket, CohortKey, Evidence, Gate, MarkReason, Position, Step};
 use std::collections::BTreeSet;
 
 /// What the log cannot know: who was heard of lately. Gathered from heartbeats; here it is only data.
@@ -28,13 +28,23 @@ impl Migration {
     /// Marked rows whose keys stand elsewhere at `goal`.
     #[must_use]
     pub fn marks_moving_to(&self, goal: &Position) -> u64 {
+        self.marks_among(goal, |_| true)
+    }
+
+    /// Those of them that a hold to `goal` would wait for in vain. A busy row is marked all the time, and rid of its mark
+    /// only when its writes wait: the move is what must not find it (R4).
+    fn marks_keeping_off_a_hold(&self, goal: &Position) -> u64 {
+        self.marks_among(goal, |reason| !reason.passes_in_a_hold())
+    }
+
+    fn marks_among(&self, goal: &Position, counts: impl Fn(MarkReason) -> bool) -> u64 {
         let here = self.plan.position();
         let moving = self.marks.values().filter(|mark| match (mark.bucket, CohortKey::new(&mark.cohort)) {
             (Some(bucket), Ok(key)) => here.stage_of(bucket, key) != goal.stage_of(bucket, key),
             // Of a mark without its key nobody knows that it stays.
             (None, _) | (_, Err(_)) => true,
         });
-        (moving.count() as u64).saturating_add(self.unlisted)
+        (moving.filter(|mark| counts(mark.reason)).count() as u64).saturating_add(self.unlisted)
     }
 
     /// Everything that a gate before a step to `goal` looks at.
@@ -70,7 +80,11 @@ impl Migration {
             Gate::Open => false,
             Gate::Converged => true,
         };
-        let mut blockers: Vec<BlockerDoc> = match gate.answer(&self.evidence(goal, presence)) {
+        let mut evidence = self.evidence(goal, presence);
+        if matches!(step, Step::Hold { .. }) {
+            evidence.marks = self.marks_keeping_off_a_hold(goal);
+        }
+        let mut blockers: Vec<BlockerDoc> = match gate.answer(&evidence) {
             Answer::Go => Vec::new(),
             Answer::NoGo(blockers) => blockers.iter().map(BlockerDoc::from).collect(),
         };

@@ -325,6 +325,28 @@ fn marks_that_come_with_the_acknowledgement_of_hold_keep_authority_where_it_is()
 }
 
 #[test]
+fn a_hold_begins_over_marks_that_pass_in_it_and_authority_waits_for_the_last_of_them() {
+    let mut world = at_shadow();
+    let mut busy = mark("1", "user-1");
+    busy.set[0].reason = MarkReason::Overlapped;
+    let decision = world.here().report_marks("a", &busy);
+    world.ask(decision).unwrap();
+    world.ramp(Stage::Live, "100").unwrap();
+    world.ack("a");
+    assert!(world.go_on(SOON)[0].contains("marked"));
+    assert!(matches!(world.here().plan.phase(), Phase::Hold { .. }), "not moved over a mark");
+    let cleared = MarkRef { instance: None, table: "record".into(), row: "1".into(), generation: 1 };
+    let decision = world.here().report_marks("a", &MarkChange { cleared: vec![cleared], ..MarkChange::default() });
+    world.ask(decision).unwrap();
+    world.go_on(SOON);
+    assert!(matches!(world.here().plan.phase(), Phase::Move { .. }));
+    world.finish();
+    let decision = world.here().report_marks("a", &mark("2", "user-1"));
+    world.ask(decision).unwrap();
+    assert_eq!(world.rollback(false), Err(Code::Gate), "what may still land keeps writes from waiting for it");
+}
+
+#[test]
 fn marks_of_keys_that_stay_do_not_block() {
     let mut world = at_shadow();
     let bucket = |n: u32| world.here().bucket_of(&format!("user-{n}")).unwrap().number();

@@ -2,23 +2,30 @@
 
 use crate::support::{Bench, bench_with};
 use crossfade::plan::Membership;
-use crossfade::{Effect, Migration, plan};
+use crossfade::rows::RowPair;
+use crossfade::{Effect, Migration, Side, plan};
 use crossfade_api::wire::*;
-use crossfade_core::{Options as PlanOptions, PlanSpec, Stage};
+use crossfade_core::{Options as PlanOptions, PlanSpec, Stage, Verdict};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
 const TOKEN: &str = "fedcba9876543210fedcba9876543210";
 
 async fn member(options: PlanOptions) -> (Bench, Migration, Membership) {
+    member_at(Stage::DualWrite, Duration::from_millis(50), options).await
+}
+
+async fn member_at(stage: Stage, heartbeat: Duration, options: PlanOptions) -> (Bench, Migration, Membership) {
     let mut bench = bench_with(|options| {
-        options.heartbeat = Duration::from_millis(50);
+        options.heartbeat = heartbeat;
+        options.silent_after = heartbeat * 1_000;
         options.tokens = crossfade_server::access::Tokens::parse(&format!("admin test {TOKEN}")).unwrap();
     })
     .await;
     bench.admin.token = TOKEN.to_owned();
-    let plan = PlanSpec { options, ..PlanSpec::at("events", Stage::DualWrite) };
+    let plan = PlanSpec { options, ..PlanSpec::at("events", stage) };
     let request = CreateRequest { plan, bypassing_writers: Vec::new() };
     let _: Status = bench.admin.post("/v1/migrations", &request).await.unwrap();
     let from = plan::server(&bench.admin.url).token(TOKEN);
@@ -95,4 +102,68 @@ async fn goodbye_waits_for_a_secondary_write_that_goes_on_without_its_caller() {
     assert!(leaving.await.unwrap());
     let status = bench.admin.status().await;
     assert_eq!((status.instances, status.evidence.marks), (0, 0));
+}
+
+/// One row, the same on both sides, that cannot be read while it is closed.
+#[derive(Clone, Default)]
+struct Shut(Arc<AtomicBool>);
+
+impl RowPair for Shut {
+    type Id = i64;
+    type Row = i64;
+    type Error = String;
+
+    async fn snapshot(&self, _: Side, _: &i64) -> Result<Option<i64>, String> {
+        if self.0.load(Ordering::SeqCst) { Err("closed".to_owned()) } else { Ok(Some(1)) }
+    }
+
+    async fn restore(&self, _: Side, _: &i64, _: Option<&i64>, _: Option<&i64>) -> Result<bool, String> {
+        Err("both sides are equal".to_owned())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_mark_of_a_hold_is_told_at_once_and_not_with_the_next_heartbeat() {
+    let options = PlanOptions { hold_bound: Duration::from_secs(30), ..PlanOptions::default() };
+    let (bench, migration, _membership) = member_at(Stage::Shadow, Duration::from_secs(3_600), options).await;
+    let admin = &bench.admin;
+    admin.run(InstanceKind::Backfill, Outcome::Complete, &[]).await;
+    admin.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified), &[]).await;
+    let row = Shut::default();
+    row.0.store(true, Ordering::SeqCst);
+    migration.attach_rows(row.clone());
+    let together = Arc::new(tokio::sync::Barrier::new(2));
+    let write = || {
+        let (migration, together) = (migration.clone(), together.clone());
+        async move {
+            let written = migration
+                .write(&1i64)
+                .source(move |_: Option<()>| {
+                    let together = together.clone();
+                    async move {
+                        together.wait().await;
+                        Ok::<(), Effect>(())
+                    }
+                })
+                .target(|_: Option<()>| async { Ok(()) })
+                .run_with(|refused| panic!("{refused}"), |effect: &Effect| *effect);
+            written.await.unwrap();
+        }
+    };
+    tokio::join!(write(), write());
+    while migration.marks().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    admin.ramp(Stage::Live, "100").await.unwrap();
+    while !admin.status().await.step.unwrap().waiting_also.iter().any(|why| why.contains("marked")) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    row.0.store(false, Ordering::SeqCst);
+    let mut status = admin.status().await;
+    while status.step.is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        status = admin.status().await;
+    }
+    assert_eq!(status.last_step.unwrap().abandoned, None);
+    assert_eq!(status.position, "live");
 }

@@ -4,11 +4,32 @@ use super::world::{Ground, World};
 use crate::clock::now;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::OsString;
 use std::fs::File;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// Whose wall clock is moved.
+const MOVED: [&str; 2] = ["app", "plane"];
+
+/// Lets the wall clock of a process be moved while it runs, and no other clock of it.
+fn wall_clock(ground: &Ground, name: &str, library: &Path) -> anyhow::Result<[(&'static str, OsString); 5]> {
+    let file = ground.clock_of(name);
+    if !file.exists() {
+        std::fs::write(&file, "+0")?;
+    }
+    Ok([
+        ("LD_PRELOAD", library.into()),
+        ("FAKETIME_TIMESTAMP_FILE", file.into()),
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+        ("FAKETIME_CACHE_DURATION", "1".into()),
+        // A killed process would leave its segments behind.
+        ("FAKETIME_DISABLE_SHM", "1".into()),
+    ])
+}
 
 /// A process that listens to orders, a line each.
 pub(crate) struct Process {
@@ -24,10 +45,13 @@ impl Process {
     pub(crate) fn start(ground: &Ground, name: &str, arguments: &[String]) -> anyhow::Result<Process> {
         let program = std::env::current_exe().context("this program does not find itself")?;
         let log = ground.folder.join("logs").join(format!("{name}.log"));
+        let clock = ground.faketime.as_ref().filter(|_| MOVED.iter().any(|kind| name.starts_with(kind)));
+        let clock = clock.map(|library| wall_clock(ground, name, library)).transpose()?;
         let mut child = Command::new(program)
             .args(arguments)
             .env("RUST_LOG", "info,crossfade=debug,crossfade_server=debug,crossfade_torture=debug")
             .env_remove("CROSSFADE_BROKEN")
+            .envs(clock.into_iter().flatten())
             .envs(ground.broken.iter().map(|name| ("CROSSFADE_BROKEN", name)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -89,26 +113,20 @@ pub(crate) struct App {
 impl App {
     /// Starts one and lets it work.
     pub(crate) async fn start(world: &World) -> anyhow::Result<App> {
-        let path = |number: usize| world.ground.folder.join("histories").join(format!("{number}"));
-        let number = {
-            let mut library = world.library();
-            let number = library.count();
-            library.add(path(number));
-            number
-        };
+        let (number, history) = world.history();
         let name = format!("app{number}");
         let mut arguments = vec!["app".to_owned()];
         arguments.extend(world.places("app.token"));
         let more = [
             ("--number", number.to_string()),
             ("--seed", world.ground.seed.to_string()),
-            ("--history", path(number).display().to_string()),
+            ("--history", history.display().to_string()),
             ("--secret-file", world.ground.folder.join("secret").display().to_string()),
             ("--workers", world.workers.to_string()),
         ];
         arguments.extend(more.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
         let mut process = Process::start(&world.ground, &name, &arguments)?;
-        let said = process.said(Duration::from_secs(70)).await;
+        let said = process.said(Duration::from_secs(190)).await;
         if let Err(error) = said {
             // It may have joined the fleet all the same.
             world.died(&format!("{name}-"), Some(number), process.kill().await);

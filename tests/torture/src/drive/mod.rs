@@ -69,21 +69,41 @@ pub(crate) struct DriveArgs {
     /// Callers in each
     #[arg(long, default_value_t = 6)]
     workers: u64,
-    /// Milliseconds between two troubles, on average; 0: none
-    #[arg(long, default_value_t = 2_500)]
-    trouble_ms: u64,
+    /// Milliseconds between two troubles, on average; 0: none; 2500 unless given, 3200 in a run longer than two minutes
+    #[arg(long)]
+    trouble_ms: Option<u64>,
     /// Which trouble: all of it, unless a broken variant shows under some of it only
     #[arg(long)]
     mood: Option<Mood>,
-    /// Seconds between two quiet moments
-    #[arg(long, default_value_t = 30)]
-    quiet_every: u64,
-    /// Seconds between two glances at both sides
-    #[arg(long, default_value_t = 8)]
-    glance_every: u64,
+    /// Seconds between two quiet moments; 30 unless given, 60 in a run longer than two minutes
+    #[arg(long)]
+    quiet_every: Option<u64>,
+    /// Seconds between two glances at both sides; 8 unless given, 25 in a run longer than two minutes
+    #[arg(long)]
+    glance_every: Option<u64>,
     /// Keep histories and logs in this folder, which has to be new
     #[arg(long, value_name = "FOLDER")]
     keep: Option<std::path::PathBuf>,
+}
+
+/// How often there is trouble, and how often everybody stands still.
+struct Pacing {
+    trouble: Duration,
+    quiet: Duration,
+    glance: Duration,
+}
+
+impl Pacing {
+    /// A short run looks often, so that it sees something; a long one works in between.
+    fn of(args: &DriveArgs) -> Pacing {
+        let long = args.seconds > 120;
+        let or = |given: Option<u64>, short: u64, longer: u64| given.unwrap_or(if long { longer } else { short });
+        Pacing {
+            trouble: Duration::from_millis(or(args.trouble_ms, 2_500, 3_200)),
+            quiet: Duration::from_secs(or(args.quiet_every, 30, 60)),
+            glance: Duration::from_secs(or(args.glance_every, 8, 25)),
+        }
+    }
 }
 
 pub(crate) async fn run(args: DriveArgs) -> anyhow::Result<ExitCode> {
@@ -97,7 +117,7 @@ pub(crate) async fn run(args: DriveArgs) -> anyhow::Result<ExitCode> {
     }
     let temporary = tempfile::tempdir().context("no temporary folder")?;
     let folder = args.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
-    for part in ["logs", "histories"] {
+    for part in ["logs", "histories", "clocks"] {
         std::fs::create_dir_all(folder.join(part)).context("no folder for the run")?;
     }
     let seed = args.seed.unwrap_or_else(|| crate::clock::now() % 1_000_000);
@@ -118,6 +138,12 @@ pub(crate) async fn run(args: DriveArgs) -> anyhow::Result<ExitCode> {
     tell(&args, &world, ended)
 }
 
+/// The library that moves a process's wall clock, where its package is installed.
+fn faketime() -> Option<std::path::PathBuf> {
+    let machines = std::fs::read_dir("/usr/lib").ok()?.flatten();
+    machines.map(|machine| machine.path().join("faketime/libfaketimeMT.so.1")).find(|path| path.exists())
+}
+
 /// Databases, proxies, control plane, and the files that roles read.
 async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<World> {
     let secret = format!("planted{seed:x}row:");
@@ -127,7 +153,12 @@ async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<Wor
         broken: args.broken.clone(),
         quiet: args.json,
         secret: secret.clone(),
+        faketime: faketime(),
     };
+    if ground.faketime.is_none() {
+        let what = "libfaketime is not here, so no wall clock is moved: apt-get install faketime";
+        println!("{}", json!({ "event": "missing", "what": what }));
+    }
     let target = async {
         match args.pair {
             Pair::PostgresPostgres => Database::postgres().await,
@@ -151,7 +182,7 @@ async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<Wor
     let plane_url = format!("http://127.0.0.1:{port}");
     let plane = Plane::new(&plane_url, &operator);
     let world = World::new(ground, Parts { workers: args.workers, plane_url, plane, databases, proxies });
-    *world.server.lock().await = Some(nemesis::start_plane(&world).await?);
+    *world.server.lock().await = Some(nemesis::start_plane(&world, nemesis::Life::Same).await?);
     let options = Options {
         secondary_timeout: Duration::from_millis(1_200),
         hold_bound: Duration::from_millis(4_000),
@@ -179,34 +210,55 @@ async fn torture(args: &DriveArgs, world: &Arc<World>) -> anyhow::Result<Shown> 
         Some(_) => Mood::Calm,
         None => Mood::Storm,
     });
-    let trouble = Duration::from_millis(args.trouble_ms);
-    let nemesis = (args.trouble_ms > 0)
+    let trouble = Pacing::of(args).trouble;
+    let nemesis = (!trouble.is_zero())
         .then(|| tokio::spawn(nemesis::run(Arc::clone(world), Arc::clone(&operator.force), trouble, mood)));
     let began = Instant::now();
     let (mut looked, mut glanced) = (Instant::now(), Instant::now());
+    let pace = Pacing::of(args);
+    let mut pending: Option<Shown> = None;
     let ended = async {
         while began.elapsed() < Duration::from_secs(args.seconds) {
             operator.turn(world).await?;
             if nemesis.as_ref().is_some_and(tokio::task::JoinHandle::is_finished) {
                 anyhow::bail!("the nemesis has ended");
             }
-            if looked.elapsed() > Duration::from_secs(args.quiet_every) {
-                let shown = quiet::moment(world, &operator, Depth::Whole).await?;
+            if pending.as_ref().is_some_and(Shown::is_judged)
+                && let Some(shown) = pending.take()
+            {
+                let shown = shown.judged().await?;
                 if !shown.violations.is_empty() {
                     return Ok(shown);
                 }
-                (looked, glanced) = (Instant::now(), Instant::now());
-            } else if operator.curious || glanced.elapsed() > Duration::from_secs(args.glance_every) {
-                operator.curious = false;
-                let shown = quiet::moment(world, &operator, Depth::Glance).await?;
-                if !shown.violations.is_empty() {
-                    return Ok(shown);
-                }
-                glanced = Instant::now();
+            }
+            // The end is one too.
+            let left = Duration::from_secs(args.seconds).saturating_sub(began.elapsed());
+            let depth = if looked.elapsed() > pace.quiet && pending.is_none() && left > pace.quiet / 4 {
+                Depth::Whole
+            } else if operator.curious || glanced.elapsed() > pace.glance {
+                Depth::Glance
+            } else {
+                continue;
+            };
+            operator.curious = false;
+            let shown = quiet::moment(world, &operator, depth).await?;
+            glanced = Instant::now();
+            if depth == Depth::Whole {
+                looked = glanced;
+            }
+            if !shown.violations.is_empty() {
+                return shown.judged().await;
+            }
+            pending = pending.or((depth == Depth::Whole).then_some(shown));
+        }
+        if let Some(shown) = pending.take() {
+            let shown = shown.judged().await?;
+            if !shown.violations.is_empty() {
+                return Ok(shown);
             }
         }
         operator.come_home(world).await?;
-        quiet::moment(world, &operator, Depth::Whole).await
+        quiet::moment(world, &operator, Depth::Whole).await?.judged().await
     }
     .await;
     match nemesis {
@@ -243,8 +295,8 @@ fn tell(args: &DriveArgs, world: &World, ended: anyhow::Result<Shown>) -> anyhow
     }
     let result = json!({
         "event": "result",
-        "operations": shown.operations,
-        "acknowledged": shown.acknowledged,
+        "operations": of(&counts.operations),
+        "acknowledged": of(&counts.acknowledged),
         "stage_changes": of(&counts.stage_changes),
         "authority_moves": of(&counts.authority_moves),
         "abandoned": of(&counts.abandoned),
@@ -252,6 +304,8 @@ fn tell(args: &DriveArgs, world: &World, ended: anyhow::Result<Shown>) -> anyhow
         "kills": of(&counts.kills),
         "database_restarts": of(&counts.database_restarts),
         "plane_restarts": of(&counts.plane_restarts),
+        "plane_restores": of(&counts.plane_restores),
+        "clock_moves": of(&counts.clock_moves),
         "stops": of(&counts.stops),
         "deploys": of(&counts.deploys),
         "partitions": of(&counts.partitions),
@@ -279,12 +333,17 @@ fn tell(args: &DriveArgs, world: &World, ended: anyhow::Result<Shown>) -> anyhow
 fn leaks(world: &World) -> anyhow::Result<Vec<crate::check::Violation>> {
     let planted = format!("planted{:x}", world.ground.seed);
     let token = format!("planted{:032x}", world.ground.seed);
+    let passwords = world.databases.iter().filter_map(Database::password);
+    let secrets: Vec<&str> = [planted.as_str(), token.as_str()].into_iter().chain(passwords).collect();
+    leaks_in(&world.ground.folder.join("logs"), &secrets)
+}
+
+fn leaks_in(logs: &Path, secrets: &[&str]) -> anyhow::Result<Vec<crate::check::Violation>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(world.ground.folder.join("logs"))? {
+    for entry in std::fs::read_dir(logs)? {
         let path = entry?.path();
         let text = String::from_utf8_lossy(&std::fs::read(&path)?).into_owned();
-        let passwords = world.databases.iter().filter_map(Database::password);
-        for secret in [planted.as_str(), token.as_str()].into_iter().chain(passwords) {
+        for secret in secrets {
             if text.contains(secret) {
                 found.push(crate::check::Violation {
                     row: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -295,4 +354,20 @@ fn leaks(world: &World) -> anyhow::Result<Vec<crate::check::Violation>> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planted_value_in_a_log_is_found() {
+        let logs = tempfile::tempdir().unwrap();
+        std::fs::write(logs.path().join("app1.log"), "all is well").unwrap();
+        assert_eq!(leaks_in(logs.path(), &["planted1row:"]).unwrap(), []);
+        std::fs::write(logs.path().join("app2.log"), "a call failed: planted1row:7-3").unwrap();
+        let found = leaks_in(logs.path(), &["planted1row:"]).unwrap();
+        assert_eq!((found.len(), found[0].row.as_str()), (1, "app2.log"));
+    }
 }

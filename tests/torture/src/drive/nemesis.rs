@@ -4,7 +4,9 @@ use super::fleet::{App, Process};
 use super::proxy::Weather;
 use super::world::{World, count};
 use crate::clock::Dice;
+use anyhow::Context;
 use rustix::process::Signal;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub(crate) enum Mood {
 /// Makes trouble until the run ends.
 pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Duration, mood: Mood) -> anyhow::Result<()> {
     let mut dice = Dice::new(world.ground.seed ^ 0x6e65);
+    let mut deck = Vec::new();
     loop {
         let pause = u64::try_from(every.as_millis()).unwrap_or(1_000);
         tokio::time::sleep(Duration::from_millis(pause / 2 + dice.below(pause.max(1)))).await;
@@ -39,22 +42,70 @@ pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Durati
             weather(&world, side, Weather::Delay(millis(1_000 + dice.below(500))), millis(200 + dice.below(300))).await;
             continue;
         }
-        match dice.below(100) {
-            0..14 => kill_app(&world, &mut dice).await?,
-            14..18 => deploy_app(&world, &mut dice).await?,
-            18..32 => stop_app(&world, &mut dice, None).await,
-            32..50 => {
+        if deck.is_empty() {
+            deck = shuffled(&mut dice);
+        }
+        match deck.pop().unwrap_or(Trouble::Force) {
+            Trouble::KillApp => kill_app(&world, &mut dice).await?,
+            Trouble::DeployApp => deploy_app(&world, &mut dice).await?,
+            Trouble::StopApp => stop_app(&world, &mut dice, None).await,
+            Trouble::Delay => {
                 weather(&world, side, Weather::Delay(millis(300 + dice.below(1_200))), millis(300 + dice.below(1_200)))
                     .await
             }
-            50..62 => weather(&world, side, Weather::DropAnswers, millis(50 + dice.below(400))).await,
-            62..72 => weather(&world, side, Weather::Refuse, millis(100 + dice.below(900))).await,
-            72..80 => weather(&world, side, Weather::HalfOpen, millis(300 + dice.below(1_500))).await,
-            80..88 => restart_database(&world, side).await?,
-            88..93 => restart_plane(&world, &mut dice).await?,
-            _ => force.store(true, Ordering::Relaxed),
+            Trouble::DropAnswers => weather(&world, side, Weather::DropAnswers, millis(50 + dice.below(400))).await,
+            Trouble::Refuse => weather(&world, side, Weather::Refuse, millis(100 + dice.below(900))).await,
+            Trouble::HalfOpen => weather(&world, side, Weather::HalfOpen, millis(300 + dice.below(1_500))).await,
+            Trouble::RestartDatabase => restart_database(&world, side).await?,
+            Trouble::RestartPlane => restart_plane(&world, &mut dice).await?,
+            Trouble::RestorePlane => restore_plane(&world).await?,
+            Trouble::MoveClock => move_clock(&world, &mut dice).await?,
+            Trouble::Force => force.store(true, Ordering::Relaxed),
         }
     }
+}
+
+/// A card of the nemesis.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    KillApp,
+    DeployApp,
+    StopApp,
+    Delay,
+    DropAnswers,
+    Refuse,
+    HalfOpen,
+    RestartDatabase,
+    RestartPlane,
+    RestorePlane,
+    MoveClock,
+    /// The operator is asked for a forced rollback.
+    Force,
+}
+
+/// How often each comes in one deck: dealt out, so that no run goes without one of them for long.
+const DECK: [(Trouble, usize); 12] = [
+    (Trouble::KillApp, 4),
+    (Trouble::DeployApp, 1),
+    (Trouble::StopApp, 3),
+    (Trouble::Delay, 3),
+    (Trouble::DropAnswers, 2),
+    (Trouble::Refuse, 2),
+    (Trouble::HalfOpen, 1),
+    (Trouble::RestartDatabase, 3),
+    (Trouble::RestartPlane, 1),
+    (Trouble::RestorePlane, 1),
+    (Trouble::MoveClock, 2),
+    (Trouble::Force, 3),
+];
+
+fn shuffled(dice: &mut Dice) -> Vec<Trouble> {
+    let mut deck: Vec<Trouble> =
+        DECK.iter().flat_map(|(trouble, times)| std::iter::repeat_n(*trouble, *times)).collect();
+    for last in (1..deck.len()).rev() {
+        deck.swap(last, usize::try_from(dice.below(last as u64 + 1)).unwrap_or(last));
+    }
+    deck
 }
 
 fn millis(millis: u64) -> Duration {
@@ -97,7 +148,10 @@ async fn deploy_app(world: &World, dice: &mut Dice) -> anyhow::Result<()> {
     world.say(&format!("deploy instead of {}", app.process.name));
     count(&world.counts.deploys);
     match app.process.order("stop", millis(40_000)).await {
-        Ok(said) if said == "left true" => app.process.ended(millis(20_000)).await?,
+        Ok(said) if said == "left true" => {
+            app.process.ended(millis(60_000)).await?;
+            world.died(&format!("{}-", app.process.name), Some(app.number), crate::clock::now());
+        }
         // Its goodbye was not heard, by a plane that is gone perhaps: then it has to be stated dead.
         Ok(_) | Err(_) => app.kill(world).await,
     }
@@ -138,16 +192,83 @@ async fn restart_plane(world: &World, dice: &mut Dice) -> anyhow::Result<()> {
     if let Some(mut process) = server.take() {
         process.kill().await;
     }
+    keep_copy(&world.ground.folder.join("plane.db"), &world.ground.folder.join("plane.older"))?;
     tokio::time::sleep(millis(dice.below(1_500))).await;
-    *server = Some(start_plane(world).await?);
+    *server = Some(start_plane(world, Life::Same).await?);
     count(&world.counts.plane_restarts);
     Ok(())
 }
 
+/// kill -9, and an older copy of its file is put in the place of the one it had (R21): what was published since is
+/// known to the processes of the application alone.
+async fn restore_plane(world: &World) -> anyhow::Result<()> {
+    count(&world.counts.kills);
+    let mut server = world.server.lock().await;
+    if let Some(mut process) = server.take() {
+        process.kill().await;
+    }
+    let (data, older) = (world.ground.folder.join("plane.db"), world.ground.folder.join("plane.older"));
+    if older.exists() {
+        world.say("kill -9 of the control plane, which is restored from an older copy");
+        world.restored();
+        keep_copy(&older, &data)?;
+        *server = Some(start_plane(world, Life::Restored).await?);
+        count(&world.counts.plane_restores);
+    } else {
+        world.say("kill -9 and restart of the control plane; a copy is kept");
+        keep_copy(&data, &older)?;
+        *server = Some(start_plane(world, Life::Same).await?);
+        count(&world.counts.plane_restarts);
+    }
+    Ok(())
+}
+
+/// Copies the files of a control plane that is dead.
+fn keep_copy(from: &Path, to: &Path) -> anyhow::Result<()> {
+    for part in ["", "-wal", "-shm"] {
+        let name = |path: &Path| PathBuf::from(format!("{}{part}", path.display()));
+        let (from, to) = (name(from), name(to));
+        if to.exists() {
+            std::fs::remove_file(&to).context("an old copy stays")?;
+        }
+        if from.exists() {
+            std::fs::copy(&from, &to).context("the control plane's file cannot be copied")?;
+        }
+    }
+    Ok(())
+}
+
+/// The wall clock of one process jumps by hours, forth or back, while it works; no other clock moves.
+async fn move_clock(world: &World, dice: &mut Dice) -> anyhow::Result<()> {
+    if world.ground.faketime.is_none() {
+        return Ok(());
+    }
+    let apps = world.apps.lock().await;
+    let place = usize::try_from(dice.below(apps.len() as u64 + 1)).unwrap_or(0);
+    let who = apps.get(place).map_or("plane", |app| app.process.name.as_str());
+    let (sign, hours) = (if dice.percent(50) { '+' } else { '-' }, 1 + dice.below(100));
+    world.say(&format!("the wall clock of {who} jumps to {sign}{hours} h"));
+    let (file, fresh) = (world.ground.clock_of(who), world.ground.clock_of("fresh"));
+    std::fs::write(&fresh, format!("{sign}{hours}h")).context("no clock")?;
+    // In one step: it is read all the time.
+    std::fs::rename(&fresh, &file).context("no clock")?;
+    count(&world.counts.clock_moves);
+    Ok(())
+}
+
+/// What a control plane is told about its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    /// It goes on.
+    Same,
+    /// It is an older copy.
+    Restored,
+}
+
 /// Starts the control plane on its port and its file.
-pub(crate) async fn start_plane(world: &World) -> anyhow::Result<Process> {
+pub(crate) async fn start_plane(world: &World, life: Life) -> anyhow::Result<Process> {
     let listen = world.plane_url.trim_start_matches("http://").to_owned();
-    let arguments = [
+    let mut arguments = vec![
         "serve".to_owned(),
         "--listen".to_owned(),
         listen,
@@ -156,7 +277,10 @@ pub(crate) async fn start_plane(world: &World) -> anyhow::Result<Process> {
         "--tokens".to_owned(),
         world.ground.folder.join("tokens").display().to_string(),
     ];
+    if life == Life::Restored {
+        arguments.push("--restored".to_owned());
+    }
     let mut process = Process::start(&world.ground, "plane", &arguments)?;
-    process.said(Duration::from_secs(20)).await?;
+    process.said(Duration::from_secs(120)).await?;
     Ok(process)
 }

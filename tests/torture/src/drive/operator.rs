@@ -12,8 +12,9 @@ use crossfade_core::{BackfillState, Plan, Position, Share, Stage, Verdict};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long a step or a run may take before the run is given up as stuck.
-const STUCK: Duration = Duration::from_secs(90);
+/// How long a step or a run may take before the run is given up as stuck: long, since a machine may stand still for a
+/// while.
+const STUCK: Duration = Duration::from_secs(240);
 
 pub(crate) struct Operator {
     dice: Dice,
@@ -48,7 +49,6 @@ impl Operator {
             tokio::time::sleep(Duration::from_millis(100)).await;
             return Ok(());
         };
-        end_waiver(world, &status);
         let _later = world.evict().await;
         if status.step.is_some() {
             return self.settle(world).await.map(drop);
@@ -153,7 +153,6 @@ impl Operator {
                     let (who, why) = (step.waiting_for.join(", "), step.waiting_also.join(", "));
                     world.say(&format!("waiting {told} s for `{}`: {who} {why}", step.phase));
                 }
-                end_waiver(world, &status);
                 if status.step.is_none() {
                     return Ok(status);
                 }
@@ -256,16 +255,6 @@ impl Operator {
     }
 }
 
-/// A verification has passed: everything is promised again.
-pub(crate) fn end_waiver(world: &World, status: &Status) {
-    if status.evidence.waived_since.is_some() {
-        return;
-    }
-    if let Some(waiver) = world.around().waivers.last_mut().filter(|waiver| waiver.until == u64::MAX) {
-        waiver.until = now();
-    }
-}
-
 /// Repairs rows that were marked by processes which are gone.
 async fn orphans(world: &World) -> anyhow::Result<()> {
     let Ok(marks) = world.plane.get::<MarksPage>(&format!("/{MIGRATION}/marks")).await else { return Ok(()) };
@@ -296,7 +285,7 @@ pub(crate) async fn data(world: &World, kind: Kind) -> anyhow::Result<String> {
     // One in ten is killed half-way, by the dice of its number.
     let doomed = Dice::new(world.ground.seed ^ number).percent(10) && !world.peaceful();
     let work = async {
-        process.said(Duration::from_secs(20)).await?;
+        process.said(STUCK).await?;
         loop {
             let line = process.said(STUCK).await?;
             if line.starts_with('{') {
@@ -324,7 +313,8 @@ pub(crate) async fn data(world: &World, kind: Kind) -> anyhow::Result<String> {
     };
     let said = match told {
         Ok(Ok(line)) => {
-            process.ended(Duration::from_secs(20)).await?;
+            process.ended(Duration::from_secs(60)).await?;
+            world.died(&name, None, now());
             line
         }
         Ok(Err(_)) | Err(_) => {
@@ -349,7 +339,6 @@ pub(crate) async fn converge(world: &World, operator: &Operator) -> anyhow::Resu
     let began = Instant::now();
     while began.elapsed() < STUCK {
         let status = operator.settle(world).await?;
-        end_waiver(world, &status);
         let evidence = &status.evidence;
         let verified = evidence.verification.as_ref().is_some_and(|seen| seen.verdict == Verdict::Verified);
         let fresh = verified && evidence.suspects.is_empty() && evidence.waived_since.is_none();

@@ -3,16 +3,20 @@
 use super::operator::{Operator, converge, position};
 use super::proxy::Weather;
 use super::world::{World, count};
-use crate::check::{Quiet, Violation, check};
+use crate::check::{Circumstances, Quiet, Violation, check};
 use crate::clock::now;
 use crate::dao::{Row, RowId};
-use crate::history::Seen;
+use crate::history::{Outcome, Seen, Written};
+use crate::roles::DRAINED_WITHIN;
 use crate::roles::app::plain;
 use crate::stores::dump;
 use anyhow::Context;
 use crossfade_core::{CohortKey, Plan, Side, Stage};
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 
 /// What a quiet moment showed.
 #[derive(Debug, Default)]
@@ -20,9 +24,8 @@ pub(crate) struct Shown {
     pub(crate) violations: Vec<Violation>,
     /// Both sides were to be equal, and were.
     pub(crate) equal: bool,
-    /// Writes and reads that were acknowledged so far, and all that were begun.
-    pub(crate) acknowledged: u64,
-    pub(crate) operations: u64,
+    /// A check of every history under way: they are long, and nobody stands still for it.
+    histories: Option<JoinHandle<Vec<Violation>>>,
 }
 
 /// How long a quiet moment lasts.
@@ -30,11 +33,46 @@ pub(crate) struct Shown {
 pub(crate) enum Depth {
     /// Until both sides were read.
     Glance,
-    /// Until both sides were verified and repaired, and every history checked.
+    /// Until both sides were verified and repaired; a check of every history begins with it.
     Whole,
 }
 
-pub(crate) async fn moment(world: &World, operator: &Operator, depth: Depth) -> anyhow::Result<Shown> {
+/// What the histories read so far show.
+fn judge(world: &World, around: &Circumstances) -> Vec<Violation> {
+    let library = world.library();
+    let violations = check(&library.stories, around);
+    let (mut operations, mut acknowledged) = (0u64, 0u64);
+    for story in library.stories.values() {
+        let done = |write: &&Written| matches!(write.answer, Some((_, Outcome::Done(_))));
+        operations += (story.writes.len() + story.reads.len()) as u64;
+        acknowledged += (story.writes.iter().filter(done).count() + story.reads.len()) as u64;
+    }
+    drop(library);
+    world.counts.operations.store(operations, Ordering::Relaxed);
+    world.counts.acknowledged.store(acknowledged, Ordering::Relaxed);
+    world.say(&format!(
+        "checked: {operations} operations, {acknowledged} acknowledged, {} violations",
+        violations.len()
+    ));
+    violations
+}
+
+impl Shown {
+    /// Waits for what the histories show, while everybody works on.
+    pub(crate) async fn judged(mut self) -> anyhow::Result<Shown> {
+        if let Some(histories) = self.histories.take() {
+            self.violations.extend(histories.await.context("the check fell")?);
+        }
+        Ok(self)
+    }
+
+    /// Whether waiting for it takes no time.
+    pub(crate) fn is_judged(&self) -> bool {
+        self.histories.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+pub(crate) async fn moment(world: &Arc<World>, operator: &Operator, depth: Depth) -> anyhow::Result<Shown> {
     let _peace = world.peace.write().await;
     for proxy in &world.proxies {
         proxy.set(Weather::Fair);
@@ -46,14 +84,14 @@ pub(crate) async fn moment(world: &World, operator: &Operator, depth: Depth) -> 
     let mut shown = Shown::default();
     let mut marks = 0;
     for app in apps.iter_mut() {
-        let said = app.process.order("pause", Duration::from_secs(100)).await?;
+        let said = app.process.order("pause", DRAINED_WITHIN * 2).await?;
         marks += said.strip_prefix("paused ").and_then(|marks| marks.parse::<u64>().ok()).context("no pause")?;
     }
     let mut say = |promise, what: String| {
         shown.violations.push(Violation { row: "all".to_owned(), promise, what });
     };
     if marks > 0 {
-        say("P3", format!("{marks} rows are still marked 45 s after everything was over"));
+        say("P3", format!("{marks} rows are still marked {} s after everything was over", DRAINED_WITHIN.as_secs()));
     }
     let mut status = operator.settle(world).await?;
     for _ in 0..10 {
@@ -127,27 +165,15 @@ pub(crate) async fn moment(world: &World, operator: &Operator, depth: Depth) -> 
         }
     }
     world.around().quiet.push(Quiet { at, rows });
-    let around = world.around().clone();
     if depth == Depth::Whole || !shown.violations.is_empty() {
-        let mut library = world.library();
-        library.read_on()?;
-        shown.violations.extend(check(&library.stories, &around));
-        for story in library.stories.values() {
-            let done =
-                |write: &&crate::history::Written| matches!(write.answer, Some((_, crate::history::Outcome::Done(_))));
-            shown.operations += (story.writes.len() + story.reads.len()) as u64;
-            shown.acknowledged += (story.writes.iter().filter(done).count() + story.reads.len()) as u64;
-        }
+        // What is written from now on is judged next time, with what is known then.
+        world.library().read_on()?;
+        let (around, world) = (world.around().clone(), Arc::clone(world));
+        shown.histories = Some(tokio::task::spawn_blocking(move || judge(&world, &around)));
     }
-    let what = if depth == Depth::Whole { "checked" } else { "a glance" };
+    let what = if depth == Depth::Whole { "read and verified" } else { "a glance" };
     let trusted = if trusted { ", trusted" } else { "" };
-    world.say(&format!(
-        "{what} at `{}`: {} operations, {} acknowledged, {} violations{trusted}",
-        status.position,
-        shown.operations,
-        shown.acknowledged,
-        shown.violations.len()
-    ));
+    world.say(&format!("{what} at `{}`: {} violations{trusted}", status.position, shown.violations.len()));
     for app in apps.iter_mut() {
         app.process.order("go", Duration::from_secs(10)).await?;
     }

@@ -8,14 +8,18 @@ use crate::clock::now;
 use crate::history::Library;
 use crate::plane::{MIGRATION, Plane, Trouble};
 use crossfade_api::wire::{EvictRequest, Instances, Status};
+use crossfade_core::Verdict;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What happened, for the last line.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    /// Writes and reads that the last check knew of, and those among them that were acknowledged.
+    pub(crate) operations: AtomicU64,
+    pub(crate) acknowledged: AtomicU64,
     pub(crate) stage_changes: AtomicU64,
     pub(crate) authority_moves: AtomicU64,
     pub(crate) abandoned: AtomicU64,
@@ -23,6 +27,8 @@ pub(crate) struct Counts {
     pub(crate) kills: AtomicU64,
     pub(crate) database_restarts: AtomicU64,
     pub(crate) plane_restarts: AtomicU64,
+    pub(crate) plane_restores: AtomicU64,
+    pub(crate) clock_moves: AtomicU64,
     pub(crate) stops: AtomicU64,
     pub(crate) deploys: AtomicU64,
     pub(crate) partitions: AtomicU64,
@@ -45,6 +51,15 @@ pub(crate) struct Ground {
     pub(crate) broken: Option<String>,
     pub(crate) quiet: bool,
     pub(crate) secret: String,
+    /// What moves a process's wall clock, where that is there.
+    pub(crate) faketime: Option<PathBuf>,
+}
+
+impl Ground {
+    /// The file that says how far the wall clock of a process is off.
+    pub(crate) fn clock_of(&self, process: &str) -> PathBuf {
+        self.folder.join("clocks").join(process)
+    }
 }
 
 pub(crate) struct World {
@@ -63,8 +78,14 @@ pub(crate) struct World {
     pub(crate) peace: tokio::sync::RwLock<()>,
     /// Processes whose death is known: the beginning of their name, and when.
     dead: Mutex<BTreeMap<String, u64>>,
+    /// The histories of all processes that there ever were; read later.
+    histories: Mutex<Vec<PathBuf>>,
     library: Mutex<Library>,
     around: Mutex<Circumstances>,
+    /// The control plane was restored from an older copy, and nothing was verified since.
+    restored: AtomicBool,
+    /// How often it was restored.
+    lives: AtomicU64,
     numbers: AtomicU64,
 }
 
@@ -93,18 +114,66 @@ impl World {
             server: tokio::sync::Mutex::default(),
             peace: tokio::sync::RwLock::default(),
             dead: Mutex::default(),
+            histories: Mutex::default(),
             library: Mutex::default(),
             around: Mutex::default(),
+            restored: AtomicBool::new(false),
+            lives: AtomicU64::new(0),
             numbers: AtomicU64::new(1),
         }
     }
 
+    /// A process of the application begins: its number, and where to write its history.
+    pub(crate) fn history(&self) -> (usize, PathBuf) {
+        let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = histories.len();
+        let path = self.ground.folder.join("histories").join(format!("{number}"));
+        histories.push(path.clone());
+        (number, path)
+    }
+
+    /// Held for as long as a check takes: whoever makes trouble never waits for it.
     pub(crate) fn library(&self) -> MutexGuard<'_, Library> {
-        self.library.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut library = self.library.lock().unwrap_or_else(PoisonError::into_inner);
+        let histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        for path in histories.iter().skip(library.count()) {
+            library.add(path.clone());
+        }
+        library
     }
 
     pub(crate) fn around(&self) -> MutexGuard<'_, Circumstances> {
         self.around.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The control plane forgets what an older copy of its file does not know, a waiver among that.
+    pub(crate) fn restored(&self) {
+        let _nobody_ends_a_waiver = self.around();
+        self.lives.fetch_add(1, Ordering::SeqCst);
+        self.restored.store(true, Ordering::SeqCst);
+    }
+
+    /// When a verification has passed, everything is promised again.
+    fn end_waiver(&self, status: &Status, life: u64) {
+        let evidence = &status.evidence;
+        if evidence.waived_since.is_some() {
+            return;
+        }
+        let mut around = self.around();
+        if self.lives.load(Ordering::SeqCst) != life {
+            return;
+        }
+        // The copy may be older than the forced rollback: suspects stand for it then, until the same verification.
+        if self.restored.load(Ordering::SeqCst) {
+            let verified = evidence.verification.as_ref().is_some_and(|seen| seen.verdict == Verdict::Verified);
+            if !verified || !evidence.suspects.is_empty() {
+                return;
+            }
+            self.restored.store(false, Ordering::SeqCst);
+        }
+        if let Some(waiver) = around.waivers.last_mut().filter(|waiver| waiver.until == u64::MAX) {
+            waiver.until = now();
+        }
     }
 
     pub(crate) fn number(&self) -> u64 {
@@ -132,7 +201,7 @@ impl World {
         self.peace.try_read().is_err()
     }
 
-    /// A process was killed.
+    /// A process was killed, or has ended: a plane restored from an older copy may still count on it.
     pub(crate) fn died(&self, name: &str, number: Option<usize>, at: u64) {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), at);
         if let Some(number) = number {
@@ -141,7 +210,10 @@ impl World {
     }
 
     pub(crate) async fn status(&self) -> Result<Status, Trouble> {
-        self.plane.get(&format!("/{MIGRATION}")).await
+        let life = self.lives.load(Ordering::SeqCst);
+        let status = self.plane.get(&format!("/{MIGRATION}")).await?;
+        self.end_waiver(&status, life);
+        Ok(status)
     }
 
     /// Somebody who is dead has not been stated dead yet.

@@ -67,7 +67,7 @@ pub(crate) async fn run(args: AppArgs) -> anyhow::Result<()> {
     let membership = from.membership();
     let migration = Migration::builder(MIGRATION)
         .plan(from)
-        .first_plan_within(Duration::from_secs(60))
+        .first_plan_within(Duration::from_secs(180))
         .build()
         .await
         .context("no migration")?;
@@ -114,7 +114,7 @@ pub(crate) async fn run(args: AppArgs) -> anyhow::Result<()> {
             "pause" => {
                 idle(&work, &shared).await;
                 // A repair that keeps failing is tried again after ten lingers at the latest.
-                let marks = migration.drain(Duration::from_secs(45)).await;
+                let marks = migration.drain(super::DRAINED_WITHIN).await;
                 println!("paused {}", marks.len());
             }
             "stop" => {

@@ -7,6 +7,10 @@ pub(crate) mod serve;
 
 use crate::stores::Store;
 use clap::Args;
+use std::time::Duration;
+
+/// Within this time after everything is over, every mark is repaired: long, since a machine may stand still for a while.
+pub(crate) const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 
 /// Where everything is.
 #[derive(Args, Debug, Clone)]

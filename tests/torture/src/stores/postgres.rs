@@ -14,6 +14,10 @@ use tokio_postgres::{Config, NoTls};
 /// How long a call may take: then nobody knows what it did.
 const PATIENCE: Duration = Duration::from_millis(900);
 
+/// How long a connection may take. Nothing was sent by then, so no linger counts it; given up sooner, every caller on a
+/// slow machine knocks again before a restarted server has let anybody in.
+const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
+
 const TABLE: &str =
     "CREATE TABLE IF NOT EXISTS rows (id text COLLATE \"C\" PRIMARY KEY, value text NOT NULL, count bigint NOT NULL)";
 
@@ -71,14 +75,14 @@ impl PostgresRows {
     /// Will connect to this database.
     pub(crate) fn new(name: &'static str, url: &str, connections: usize) -> anyhow::Result<PostgresRows> {
         let mut config: Config = url.parse().context("this is no PostgreSQL URL")?;
-        config.options("-c statement_timeout=800 -c lock_timeout=700").connect_timeout(Duration::from_millis(800));
+        config.options("-c statement_timeout=800 -c lock_timeout=700").connect_timeout(CONNECTED_WITHIN);
         let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let patience = Some(Duration::from_millis(1_000));
         let pool = Pool::builder(manager)
             .max_size(connections)
             .runtime(Runtime::Tokio1)
             .wait_timeout(patience)
-            .create_timeout(patience)
+            .create_timeout(Some(CONNECTED_WITHIN))
             .recycle_timeout(patience);
         Ok(PostgresRows { pool: pool.build().context("cannot make the pool")?, name })
     }

@@ -11,7 +11,7 @@ use crate::marks::Marked;
 use crate::plan::Steward;
 use crossfade_api::problem::Code;
 use crossfade_api::wire::{Departure, Heartbeat, Publication};
-use crossfade_core::Revision;
+use crossfade_core::{Phase, Revision};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -37,6 +37,7 @@ impl Member {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut pause = Duration::from_millis(50);
         let mut to_acknowledge = None;
+        let Some(mut marks) = self.steward.watch_marks() else { return };
         loop {
             let Some((_, holds)) = self.steward.standing() else { return };
             // One stream after the other; between them the last plan stays.
@@ -73,6 +74,12 @@ impl Member {
                             match self.acknowledge(revision, &marks).await {
                                 Ok(()) => to_acknowledge = None,
                                 Err(silence) => break silence,
+                            }
+                        }
+                        // Writes wait, and the move waits for the last mark: it does not wait for a heartbeat too.
+                        Ok(()) = marks.changed(), if to_acknowledge.is_none() && self.holds() => {
+                            if let Err(silence) = self.beat().await {
+                                break silence;
                             }
                         }
                         _ = ticks.tick() => {
@@ -169,6 +176,11 @@ impl Member {
             self.wire.marks(&change.message).await?;
             self.ledger.sent(change);
         }
+    }
+
+    /// Writes of some keys wait.
+    fn holds(&self) -> bool {
+        self.steward.standing().is_some_and(|(plan, _)| !matches!(plan.phase(), Phase::Settled))
     }
 
     async fn beat(&mut self) -> Result<(), Silence> {

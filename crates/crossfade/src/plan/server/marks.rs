@@ -40,7 +40,9 @@ impl Ledger {
                 continue;
             }
             self.generations += 1;
-            let Some(reason) = mark.reasons.first().copied() else { continue };
+            // The one that stays longest: the plane asks whether a hold would outlast it.
+            let lasting = mark.reasons.iter().find(|reason| !reason.passes_in_a_hold());
+            let Some(reason) = lasting.or(mark.reasons.first()).copied() else { continue };
             message.set.push(MarkDoc {
                 table: String::new(),
                 row: mark.id.row.to_string(),
