@@ -145,7 +145,7 @@ async fn too_many_requests_are_told_to_wait_and_others_are_not_concerned() {
             break;
         }
     }
-    let refused = refused.expect("nobody was told to wait");
+    let refused = refused.unwrap_or_else(|| panic!("nobody was told to wait"));
     assert_eq!(refused.headers()["retry-after"], "1");
     assert_eq!(refused.json::<Problem>().await.unwrap().code, Code::TooManyRequests);
 }
