@@ -62,6 +62,8 @@ codes! {
     UnknownInstance, "unknown-instance", 404, "the instance is not registered", Failed;
     /// Somebody else was faster: the revision is not the one that was looked at.
     RevisionChanged, "revision-changed", 409, "the plan has changed since it was looked at", Refused;
+    /// The plane was restored from a backup and lacks revisions that the instance's disk remembers.
+    Behind, "plane-behind", 409, "the control plane has forgotten revisions", Refused;
     /// Another step is not finished.
     StepUnderWay, "step-under-way", 409, "another step is under way", Refused;
     /// No step is under way.

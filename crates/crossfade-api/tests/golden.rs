@@ -49,6 +49,7 @@ fn what_instances_say() {
             host: "app-7f9c".into(),
             version: "0.1.0".into(),
             holding: Some(publication()),
+            seen: Some(publication().revision),
         },
     );
     golden("registered", &Registered { publication: publication(), heartbeat_ms: 5_000, silent_after_ms: 20_000 });

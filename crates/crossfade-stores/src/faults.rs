@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use crate::{
     Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Row, RowKey,
     StoreError, Table, TableSpec,
-    port::{Inserted, RawDump, RawFormat, RawRows},
+    port::{RawDump, RawFormat, RawRows, Versions},
 };
 
 /// A kind of call.
@@ -30,7 +30,7 @@ pub enum Point {
     Load,
     /// [`Table::checksums`]
     Checksums,
-    /// [`Table::split`]
+    /// [`Table::split`] and [`Table::fences`]
     Split,
 }
 
@@ -205,6 +205,12 @@ impl Table for FaultyTable {
         self.inner.raw().map(|_| self as &dyn RawRows)
     }
 
+    async fn fences(&self, rows: u64) -> Result<Vec<RowKey>, StoreError> {
+        let faults = self.begin(Point::Split).await?;
+        let done = self.inner.fences(rows).await;
+        self.end(faults, done).await
+    }
+
     async fn checksums(&self, fences: &[RowKey]) -> Result<Vec<Checksum>, StoreError> {
         let faults = self.begin(Point::Checksums).await?;
         let done = self.inner.checksums(fences).await;
@@ -224,7 +230,7 @@ fn no_raw() -> StoreError {
     StoreError::new(ErrorKind::Unsupported, "no raw rows")
 }
 
-/// Dumps are scans, loads are loads, and conditional inserts are writes.
+/// Dumps and what goes by versions are scans, loads are loads, and conditional inserts are writes.
 #[async_trait]
 impl RawRows for FaultyTable {
     #[expect(clippy::expect_used, reason = "only handed out where the real table has raw rows")]
@@ -238,13 +244,31 @@ impl RawRows for FaultyTable {
         self.end(faults, done).await
     }
 
-    async fn dump_in_order(&self, range: &Range) -> Result<RawDump, StoreError> {
+    async fn dump_without(&self, range: &Range, keys: &[RowKey]) -> Result<RawDump, StoreError> {
         let faults = self.begin(Point::Scan).await?;
-        let done = self.inner.raw().ok_or_else(no_raw)?.dump_in_order(range).await;
+        let done = self.inner.raw().ok_or_else(no_raw)?.dump_without(range, keys).await;
         self.end(faults, done).await
     }
 
-    async fn insert_absent(&self, dump: RawDump) -> Result<Inserted, StoreError> {
+    async fn versions(&self, range: &Range, without: &[RowKey]) -> Result<Versions, StoreError> {
+        let faults = self.begin(Point::Scan).await?;
+        let done = self.inner.raw().ok_or_else(no_raw)?.versions(range, without).await;
+        self.end(faults, done).await
+    }
+
+    async fn newer(&self, range: &Range, than: &Versions) -> Result<Vec<RowKey>, StoreError> {
+        let faults = self.begin(Point::Scan).await?;
+        let done = self.inner.raw().ok_or_else(no_raw)?.newer(range, than).await;
+        self.end(faults, done).await
+    }
+
+    async fn keys(&self, range: &Range) -> Result<Vec<RowKey>, StoreError> {
+        let faults = self.begin(Point::Scan).await?;
+        let done = self.inner.raw().ok_or_else(no_raw)?.keys(range).await;
+        self.end(faults, done).await
+    }
+
+    async fn insert_all(&self, dump: RawDump) -> Result<u64, StoreError> {
         let mut faults = self.begin(Point::Write).await?;
         if let Some(at) = faults.iter().position(|f| matches!(f, Fault::LandsLater(_))) {
             if let Fault::LandsLater(when) = faults.remove(at) {
@@ -253,13 +277,13 @@ impl RawRows for FaultyTable {
                     when.await;
                     if let Some(raw) = inner.raw() {
                         // Nobody hears the outcome: that is the fault.
-                        drop(raw.insert_absent(dump).await);
+                        drop(raw.insert_all(dump).await);
                     }
                 });
             }
             return Err(StoreError::new(ErrorKind::Lost, "the answer was lost by the test"));
         }
-        let done = self.inner.raw().ok_or_else(no_raw)?.insert_absent(dump).await;
+        let done = self.inner.raw().ok_or_else(no_raw)?.insert_all(dump).await;
         self.end(faults, done).await
     }
 

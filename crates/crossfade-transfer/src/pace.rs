@@ -106,11 +106,18 @@ pub struct Adaptive {
 }
 
 impl Adaptive {
-    /// At most `most` at a time.
+    /// `most` at a time.
     #[must_use]
     pub fn new(most: usize) -> Self {
+        Adaptive::with(most, most)
+    }
+
+    /// At most `most` at a time, and `first` until something was measured.
+    #[must_use]
+    pub fn with(most: usize, first: usize) -> Self {
         let most = most.max(1);
-        Adaptive { most, now: AtomicUsize::new(most), running: AtomicUsize::new(0), freed: tokio::sync::Notify::new() }
+        let now = AtomicUsize::new(first.clamp(1, most));
+        Adaptive { most, now, running: AtomicUsize::new(0), freed: tokio::sync::Notify::new() }
     }
 
     /// Waits for a place. It is free again when the answer is dropped.

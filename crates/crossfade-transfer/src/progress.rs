@@ -29,13 +29,6 @@ impl Counters {
         counter.fetch_add(n as u64, Ordering::Relaxed);
     }
 
-    /// Rows that were put, and then found equal when their range was looked at again, count as written.
-    pub(crate) fn put_not_unchanged(&self, put: u64) {
-        let moved = put.min(Self::get(&self.unchanged));
-        self.unchanged.fetch_sub(moved, Ordering::Relaxed);
-        self.written.fetch_add(moved, Ordering::Relaxed);
-    }
-
     /// Reads one of them.
     #[must_use]
     pub fn get(counter: &AtomicU64) -> u64 {

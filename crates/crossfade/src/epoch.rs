@@ -4,11 +4,11 @@
 //! that "every operation that began under an earlier revision has ended" is "no earlier epoch is alive". There is no
 //! counter to forget and no window between reading the plan and being counted.
 
-use arc_swap::ArcSwap;
+use crate::sync::{ArcSwap, Mutex, timeout_at, watch};
 use crossfade_core::{Plan, Revision};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::watch;
+use std::sync::{Arc, PoisonError};
+use tokio::time::Instant;
 
 /// One plan while it is, or was, in force.
 #[derive(Debug)]
@@ -109,6 +109,21 @@ impl Epochs {
         let _ended = oldest.wait_for(|oldest| *oldest >= sequence).await;
     }
 
+    /// Waits for a plan after this epoch's. The epoch is let go first: nobody has to wait for who only waits. `until` is asked only
+    /// where there is something to wait for. Cancel safe.
+    pub(crate) async fn after(&self, epoch: Arc<Epoch>, until: impl FnOnce() -> Instant) -> Result<(), StillInForce> {
+        let mut changed = self.changed.subscribe();
+        let seen = *changed.borrow_and_update();
+        // A plan that is in force and not yet announced is waited for like the next: asking again and again would only
+        // keep the one that announces it from running.
+        if seen > epoch.sequence() {
+            return Ok(());
+        }
+        drop(epoch);
+        // The sender lives in `self`: waiting ends by a change or in time.
+        timeout_at(until(), changed.changed()).await.map(drop).map_err(|_| StillInForce)
+    }
+
     /// Every operation that began under an earlier plan has ended.
     pub(crate) fn is_settled(&self) -> bool {
         *self.registry.oldest.borrow() >= *self.changed.borrow()
@@ -119,6 +134,10 @@ impl Epochs {
         self.changed.subscribe()
     }
 }
+
+/// No later plan came in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StillInForce;
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may panic")]

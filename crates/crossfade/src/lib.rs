@@ -56,6 +56,7 @@ mod refused;
 pub mod repair;
 pub mod rows;
 mod secondary;
+mod sync;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod write;

@@ -1,11 +1,11 @@
 //! Rows that may differ (R5), until a repair has shown that they do not (R6).
 
 use crate::broken::{self, Broken};
+use crate::sync::{Mutex, MutexGuard, watch};
 use crossfade_core::{Bucket, MarkReason};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A row as marks know it.

@@ -208,24 +208,19 @@ impl Operation {
         Ok(self.begin_write(key, row).await?.prepared())
     }
 
-    /// Returns at the next plan; the epoch is let go first, since the move waits for it.
+    /// Returns at the next plan.
     #[cold]
     async fn wait_for_move(&self, epoch: Arc<Epoch>, waiting: &mut Option<Instant>) -> Result<(), Refused> {
         let bound = epoch.plan.options().hold_bound;
-        let mut changed = self.inner.epochs.watch();
-        let seen = *changed.borrow_and_update();
-        if seen != epoch.sequence() {
-            return Ok(());
-        }
-        drop(epoch);
-        let since = *waiting.get_or_insert_with(|| {
-            self.stats.count(Counter::Held);
-            Instant::now()
-        });
-        match tokio::time::timeout_at(since + bound, changed.changed()).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Refused::Held { waited: since.elapsed() }),
-        }
+        let mut since = || {
+            *waiting.get_or_insert_with(|| {
+                self.stats.count(Counter::Held);
+                Instant::now()
+            })
+        };
+        let until = || since() + bound;
+        let waited = self.inner.epochs.after(epoch, until).await;
+        waited.map_err(|_| Refused::Held { waited: since().elapsed() })
     }
 }
 

@@ -1,11 +1,14 @@
 //! Calls to the secondary: budgeted, timed, and unable to hurt anyone (P1).
 
-use futures::FutureExt;
+use crate::sync::AtomicU32;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::time::Instant;
+use tokio::task::coop::{Unconstrained, unconstrained};
+use tokio::time::{Sleep, sleep};
 
 /// What became of a secondary call.
 #[derive(Debug)]
@@ -18,18 +21,42 @@ pub(crate) enum Outcome<T> {
     Panicked,
 }
 
-/// Runs a secondary call to its end, its time-out or its panic.
-pub(crate) async fn guarded<F: Future>(call: F, timeout: Duration) -> Outcome<F::Output> {
-    guarded_until(call, Instant::now() + timeout).await
+/// Runs a secondary call to its end, its time-out or its panic. Not an `async fn`: that would keep a second copy of the
+/// call, which may be large.
+pub(crate) fn guarded<F: Future>(call: F, timeout: Duration) -> Guarded<F> {
+    Guarded { call, timeout, timer: None }
 }
 
-/// The same, by a moment. Not an `async fn`: that would keep a second copy of the call, which may be large.
-pub(crate) fn guarded_until<F: Future>(call: F, deadline: Instant) -> impl Future<Output = Outcome<F::Output>> {
-    tokio::time::timeout_at(deadline, AssertUnwindSafe(call).catch_unwind()).map(|ended| match ended {
-        Ok(Ok(answer)) => Outcome::Answered(answer),
-        Ok(Err(_panic)) => Outcome::Panicked,
-        Err(_elapsed) => Outcome::TimedOut,
-    })
+pin_project_lite::pin_project! {
+    /// A secondary call on its way. A timer is set only for one that does not answer at its first turn.
+    pub(crate) struct Guarded<F> {
+        #[pin]
+        call: F,
+        timeout: Duration,
+        #[pin]
+        timer: Option<Unconstrained<Sleep>>,
+    }
+}
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = Outcome<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
+        let mut this = self.project();
+        match std::panic::catch_unwind(AssertUnwindSafe(|| this.call.poll(context))) {
+            Ok(Poll::Ready(answer)) => return Poll::Ready(Outcome::Answered(answer)),
+            Ok(Poll::Pending) => {}
+            Err(_panic) => return Poll::Ready(Outcome::Panicked),
+        }
+        if this.timer.is_none() {
+            // A call that uses up its task's turns must still run out of time.
+            this.timer.set(Some(unconstrained(sleep(*this.timeout))));
+        }
+        match this.timer.as_pin_mut() {
+            Some(timer) => timer.poll(context).map(|()| Outcome::TimedOut),
+            None => Poll::Pending,
+        }
+    }
 }
 
 /// How many secondary calls may be in flight in this instance.

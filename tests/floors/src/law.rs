@@ -16,6 +16,7 @@ pub const FLOORS: &[(&str, u8)] = &[
     ("crossfade-models", 7),
     ("crossfade-bench", 7),
     ("crossfade-floors", 7),
+    ("crossfade-interleavings", 7),
     ("crossfade-torture", 7),
 ];
 

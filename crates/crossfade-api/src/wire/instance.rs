@@ -64,6 +64,10 @@ pub struct Registration {
     /// it what it had published (R21).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holding: Option<Publication>,
+    /// The highest revision that an earlier life of the process has seen, as far as its disk tells. The plan is not
+    /// in force there; a plane that has not published it refuses with `plane-behind` (R21).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<RevisionText>,
 }
 
 /// The answer to a registration: from here on the instance is waited for.

@@ -310,6 +310,7 @@ impl Shared {
             host: std::env::var("HOSTNAME").unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             holding,
+            seen: None,
         }
     }
 

@@ -45,6 +45,7 @@ impl IntoResponse for Refusal {
             | Code::MethodNotAllowed
             | Code::UnknownInstance
             | Code::RevisionChanged
+            | Code::Behind
             | Code::StepUnderWay
             | Code::NoStep
             | Code::Silent

@@ -22,6 +22,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("not-ready", include_str!("../../../../docs/runbooks/not-ready.md")),
     ("not-verified", include_str!("../../../../docs/runbooks/not-verified.md")),
     ("paused", include_str!("../../../../docs/runbooks/paused.md")),
+    ("plane-behind", include_str!("../../../../docs/runbooks/plane-behind.md")),
     ("repair-running", include_str!("../../../../docs/runbooks/repair-running.md")),
     ("restored-plane", include_str!("../../../../docs/runbooks/restored-plane.md")),
     ("retired", include_str!("../../../../docs/runbooks/retired.md")),

@@ -332,7 +332,19 @@ impl Migration {
                 events.push(to(self, Happening::Restored { seen: held.clone(), revision }));
             }
         }
-        let Registration { instance, kind, host, version, holding: _ } = registration.clone();
+        // A memory on disk may be of any age: it must not teach, as a running instance does whom the barrier keeps within
+        // one revision of all others. It only keeps this plane from handing out what the fleet has left.
+        if let Some(seen) = registration.seen
+            && !holding
+            && outranks(seen.0, self.revision)
+        {
+            let now = RevisionText(self.revision);
+            let detail = format!(
+                "revision {seen} was seen where this instance runs, and this plane is at {now}: it was restored from a backup. An instance that still runs teaches it; if none does, see the runbook"
+            );
+            return Err(Problem::new(Code::Behind, detail));
+        }
+        let Registration { instance, kind, host, version, holding: _, seen: _ } = registration.clone();
         events.push(to(self, Happening::Registered { instance, kind, host, version, holding }));
         Ok(events)
     }

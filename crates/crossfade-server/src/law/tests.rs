@@ -90,6 +90,7 @@ impl World {
             host: String::new(),
             version: String::new(),
             holding: None,
+            seen: None,
         };
         let decision = self.here().register(&self.state, &registration);
         self.ask(decision).unwrap();
@@ -521,6 +522,7 @@ fn an_instance_that_has_seen_more_teaches_a_restored_plane() {
         host: String::new(),
         version: String::new(),
         holding: Some(holding.clone()),
+        seen: None,
     };
     let decision = world.here().register(&world.state, &registration);
     world.ask(decision).unwrap();
@@ -530,6 +532,41 @@ fn an_instance_that_has_seen_more_teaches_a_restored_plane() {
     assert!(world.here().unacknowledged.contains("a"));
     world.finish();
     assert_eq!(world.rollback(false), Err(Code::Gate), "suspect until verified");
+}
+
+#[test]
+fn a_plane_that_forgot_what_a_disk_remembers_hands_nothing_out_and_learns_nothing_from_it() {
+    let mut ahead = at_shadow();
+    ahead.ramp(Stage::Live, "100").unwrap();
+    ahead.finish();
+    let seen = ahead.here().revision;
+    let mut world = at_shadow();
+    world.note(vec![Event::Started { restored: true }]);
+    let with = |seen: Option<Revision>, holding: Option<Publication>| Registration {
+        instance: "b".into(),
+        kind: InstanceKind::Application,
+        host: String::new(),
+        version: String::new(),
+        holding,
+        seen: seen.map(Into::into),
+    };
+    let before = world.state.clone();
+    let decision = world.here().register(&world.state, &with(Some(seen), None));
+    assert_eq!(world.ask(decision), Err(Code::Behind));
+    assert_eq!(world.state, before, "a memory of any age teaches nothing");
+    // What is as old as the plane, or older, is no news; nor is anything when an instance has taught it.
+    let now = world.here().revision;
+    for old in [now, Revision { number: 1, ..now }] {
+        assert!(world.here().register(&world.state, &with(Some(old), None)).is_ok());
+    }
+    let alike = Revision { hash: !now.hash, ..now };
+    assert!(world.here().register(&world.state, &with(Some(alike), None)).is_err(), "another life numbered alike");
+    let holding = Publication { revision: seen.into(), plan: ahead.here().plan.spec() };
+    let decision = world.here().register(&world.state, &with(None, Some(holding)));
+    world.ask(decision).unwrap();
+    let decision = world.here().register(&world.state, &with(Some(seen), None));
+    world.ask(decision).unwrap();
+    assert_eq!(world.here().plan.position().stage(), Stage::Live);
 }
 
 #[test]
@@ -545,6 +582,7 @@ fn a_plane_restored_into_a_hold_takes_the_old_roles() {
         host: String::new(),
         version: String::new(),
         holding: Some(holding),
+        seen: None,
     };
     let decision = world.here().register(&world.state, &registration);
     world.ask(decision).unwrap();

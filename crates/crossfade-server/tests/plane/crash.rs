@@ -127,6 +127,7 @@ async fn act(client: &Client, newest: &mut u64) -> bool {
                 host: String::new(),
                 version: String::new(),
                 holding: None,
+                seen: None,
             };
             match ask::<Registered>(client, "/v1/migrations/events/instances", &join).await {
                 Heard::Yes(_) => continue,
@@ -161,8 +162,14 @@ async fn act(client: &Client, newest: &mut u64) -> bool {
             && status.authority == Some(crossfade_core::Side::Source)
         {
             let id = kind.name();
-            let join =
-                Registration { instance: id.into(), kind, host: String::new(), version: String::new(), holding: None };
+            let join = Registration {
+                instance: id.into(),
+                kind,
+                host: String::new(),
+                version: String::new(),
+                holding: None,
+                seen: None,
+            };
             let path = |what: &str| format!("/v1/migrations/events/instances/{id}/{what}");
             match ask::<Registered>(client, "/v1/migrations/events/instances", &join).await {
                 Heard::Yes(_) => {}

@@ -84,8 +84,14 @@ impl Client {
     }
 
     pub(crate) async fn join(&self, instance: &str, kind: InstanceKind) -> Registered {
-        let request =
-            Registration { instance: instance.into(), kind, host: "here".into(), version: "0".into(), holding: None };
+        let request = Registration {
+            instance: instance.into(),
+            kind,
+            host: "here".into(),
+            version: "0".into(),
+            holding: None,
+            seen: None,
+        };
         self.post("/v1/migrations/events/instances", &request).await.unwrap()
     }
 

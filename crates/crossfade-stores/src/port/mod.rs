@@ -11,5 +11,5 @@ pub use change::{Change, ChangeOutcome};
 pub use error::{ErrorKind, Recovery, StoreError};
 pub use range::{Page, Position, Range, Rest};
 pub use table::{
-    Capabilities, Checksum, ChecksumDialect, Inserted, OpenWrites, RawDump, RawFormat, RawRows, Store, Table,
+    Capabilities, Checksum, ChecksumDialect, OpenWrites, RawDump, RawFormat, RawRows, Store, Table, Versions,
 };

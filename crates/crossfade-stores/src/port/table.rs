@@ -99,6 +99,15 @@ pub trait Table: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Keys, sorted, that cut the table into parts of about `rows` rows on average, as cheaply as can be: not exact, and not the same at the next call.
+    async fn fences(&self, rows: u64) -> Result<Vec<RowKey>, StoreError> {
+        let upper = |range| match range {
+            Range::Keys { to, .. } => to,
+            Range::Segment { .. } => None,
+        };
+        Ok(self.split(rows).await?.into_iter().filter_map(upper).collect())
+    }
+
     /// One checksum for each part of the table between two neighbouring `fences` (sorted keys; n fences make n+1 parts), in one pass.
     /// Only comparable where [`Capabilities::checksum`] of both tables is the same. `Unsupported` without it.
     async fn checksums(&self, fences: &[RowKey]) -> Result<Vec<Checksum>, StoreError> {
@@ -165,13 +174,23 @@ pub struct RawFormat(pub String);
 /// The bytes of a range. It ends with `None` only when the store said that it was the end.
 pub type RawDump = BoxStream<'static, Result<Bytes, StoreError>>;
 
-/// What became of the rows of a dump.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Inserted {
-    /// Rows of the dump.
+/// What tells whether the rows of a range are still those that they were: of the versions of the rows, not of their values.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Versions {
+    /// How many rows.
     pub rows: u64,
-    /// Those that were not there, and are now.
-    pub inserted: u64,
+    /// Equal digests (2⁻⁶⁴): each is the very same version of the same row.
+    pub digest: String,
+    /// The moment, in the store's own words, for [`RawRows::newer`].
+    pub moment: String,
+}
+
+impl Versions {
+    /// Whether no row came, went or was written in between.
+    #[must_use]
+    pub fn same_rows(&self, other: &Versions) -> bool {
+        self.rows == other.rows && self.digest == other.digest
+    }
 }
 
 /// The bulk path without decoding.
@@ -183,12 +202,22 @@ pub trait RawRows: Send + Sync {
     /// The rows of a range as of one moment.
     async fn dump(&self, range: &Range) -> Result<RawDump, StoreError>;
 
-    /// As [`RawRows::dump`], in key order: two of them of the same rows are the same bytes.
-    async fn dump_in_order(&self, range: &Range) -> Result<RawDump, StoreError>;
+    /// As [`RawRows::dump`], without the rows of some keys.
+    async fn dump_without(&self, range: &Range, keys: &[RowKey]) -> Result<RawDump, StoreError>;
 
-    /// Puts the rows of a dump whose keys are not there, as one transaction, and never overwrites: the conditional [`Table::write`] of inserts, without
-    /// decoding. On `Ok` it is durable. On `Err` nothing was done, except `Lost`, where it may have been, or may be within the linger.
-    async fn insert_absent(&self, dump: RawDump) -> Result<Inserted, StoreError>;
+    /// The versions of the rows of a range, without those of some keys. A version that two calls saw was there all the time in between, and what is
+    /// equal in both was the same rows throughout. `Unsupported` where the store keeps no versions.
+    async fn versions(&self, range: &Range, without: &[RowKey]) -> Result<Versions, StoreError>;
+
+    /// The keys of the rows of a range whose version may be newer than that moment; some may be older.
+    async fn newer(&self, range: &Range, than: &Versions) -> Result<Vec<RowKey>, StoreError>;
+
+    /// All keys of a range, in order.
+    async fn keys(&self, range: &Range) -> Result<Vec<RowKey>, StoreError>;
+
+    /// Puts the rows of a dump as one transaction: all of them, or none. `Refused` if one of the keys is there: nothing is ever overwritten. How many they are.
+    /// On `Ok` it is durable. On `Err` nothing was done, except `Lost`, where it may have been, or may be within the linger.
+    async fn insert_all(&self, dump: RawDump) -> Result<u64, StoreError>;
 
     /// Loads a dump as one transaction and returns the number of rows, durable. All or nothing: on `Err` (also an `Err` in the dump) nothing is loaded,
     /// except `Lost`, where it is not known.

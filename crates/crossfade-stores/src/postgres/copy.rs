@@ -7,8 +7,8 @@ use tokio_postgres::CopyInSink;
 
 use super::{PostgresTable, connect::Session, errors};
 use crate::{
-    ErrorKind, Range, Row, StoreError,
-    port::{Inserted, RawDump, RawFormat, RawRows},
+    ErrorKind, Range, Row, RowKey, StoreError,
+    port::{RawDump, RawFormat, RawRows, Versions},
 };
 
 /// Signature, flags, no header extension.
@@ -97,15 +97,9 @@ pub(super) enum CopyError {
     Database(tokio_postgres::Error),
 }
 
-/// Whether a dump's rows come in key order.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Rows {
-    AsTheyCome,
-    InOrder,
-}
-
 impl PostgresTable {
-    async fn copy_out(&self, range: &Range, rows: Rows) -> Result<RawDump, StoreError> {
+    /// `WHERE …` of a range, without some keys, as literals: `COPY` takes no parameters.
+    pub(super) fn within(&self, range: &Range, without: &[RowKey]) -> Result<String, StoreError> {
         let shape = &self.shape;
         let Range::Keys { from, to } = range else {
             return Err(StoreError::new(
@@ -117,12 +111,21 @@ impl PostgresTable {
         for (key, operator) in from.iter().map(|k| (k, ">=")).chain(to.iter().map(|k| (k, "<"))) {
             conditions.push(format!("({}) {operator} {}", shape.key_list, shape.key_literal(key)?));
         }
-        let bounds = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-        let order = match rows {
-            Rows::AsTheyCome => String::new(),
-            Rows::InOrder => format!(" ORDER BY {}", shape.key_list),
-        };
-        let sql = format!("COPY (SELECT {} FROM {}{bounds}{order}) TO STDOUT (FORMAT binary)", shape.list, shape.table);
+        if !without.is_empty() {
+            let keys: Result<Vec<String>, StoreError> = without.iter().map(|k| shape.key_literal(k)).collect();
+            conditions.push(format!("({}) NOT IN ({})", shape.key_list, keys?.join(", ")));
+        }
+        Ok(if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) })
+    }
+
+    async fn copy_out(&self, range: &Range, without: &[RowKey]) -> Result<RawDump, StoreError> {
+        let shape = &self.shape;
+        let sql = format!(
+            "COPY (SELECT {} FROM {}{}) TO STDOUT (FORMAT binary)",
+            shape.list,
+            shape.table,
+            self.within(range, without)?
+        );
         let what = format!("cannot copy out of {}", shape.shown);
         let mut session = self.store.client().await?;
         session.begin();
@@ -162,24 +165,33 @@ impl RawRows for PostgresTable {
     }
 
     async fn dump(&self, range: &Range) -> Result<RawDump, StoreError> {
-        self.copy_out(range, Rows::AsTheyCome).await
+        self.copy_out(range, &[]).await
     }
 
-    async fn dump_in_order(&self, range: &Range) -> Result<RawDump, StoreError> {
-        self.copy_out(range, Rows::InOrder).await
+    async fn dump_without(&self, range: &Range, keys: &[RowKey]) -> Result<RawDump, StoreError> {
+        self.copy_out(range, keys).await
     }
 
-    async fn insert_absent(&self, mut dump: RawDump) -> Result<Inserted, StoreError> {
+    async fn versions(&self, range: &Range, without: &[RowKey]) -> Result<Versions, StoreError> {
+        self.versions_of(range, without).await
+    }
+
+    async fn newer(&self, range: &Range, than: &Versions) -> Result<Vec<RowKey>, StoreError> {
+        self.newer_than(range, than).await
+    }
+
+    async fn keys(&self, range: &Range) -> Result<Vec<RowKey>, StoreError> {
+        self.keys_of(range, "").await
+    }
+
+    async fn insert_all(&self, mut dump: RawDump) -> Result<u64, StoreError> {
         let shape = &self.shape;
         let what = format!("cannot write to {}", shape.shown);
         let mut session = self.store.client().await?;
         session.begin();
         let limit = self.store.write_timeout();
-        let create = format!(
-            "BEGIN; SET LOCAL statement_timeout = {millis}; SET LOCAL lock_timeout = {millis}; {create}",
-            millis = limit.as_millis(),
-            create = shape.create_stage()
-        );
+        let begin =
+            format!("BEGIN; SET LOCAL statement_timeout = {0}; SET LOCAL lock_timeout = {0}", limit.as_millis());
         // Nothing is committed before the last statement: until then every failure undoes all of it, also a connection that is lost.
         let undone = |e: tokio_postgres::Error| match errors::of(what.clone(), e) {
             e if e.kind() == ErrorKind::Lost => {
@@ -188,20 +200,27 @@ impl RawRows for PostgresTable {
             }
             e => e,
         };
-        session.batch_execute(&create).await.map_err(undone)?;
-        let sql = format!("COPY pg_temp.{} ({}) FROM STDIN (FORMAT binary)", shape.stage, shape.list);
+        session.batch_execute(&begin).await.map_err(undone)?;
+        let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", shape.table, shape.list);
         let sink: CopyInSink<Bytes> = session.copy_in(sql.as_str()).await.map_err(undone)?;
         pin_mut!(sink);
         while let Some(block) = dump.next().await {
             sink.feed(block?).await.map_err(undone)?;
         }
-        let rows = sink.finish().await.map_err(undone)?;
-        let statement = session.prepare_cached(&shape.insert_staged()).await.map_err(undone)?;
-        let inserted = session.execute(&statement, &[]).await.map_err(undone)?;
+        let rows = match sink.finish().await {
+            Ok(rows) => rows,
+            Err(e) => {
+                // The server goes on with this session; it is only the rows that it did not take.
+                if session.batch_execute("ROLLBACK").await.is_ok() {
+                    session.finish();
+                }
+                return Err(undone(e));
+            }
+        };
         match tokio::time::timeout(limit, session.batch_execute("COMMIT")).await {
             Ok(Ok(())) => {
                 session.finish();
-                Ok(Inserted { rows, inserted })
+                Ok(rows)
             }
             Ok(Err(e)) => Err(errors::of(format!("{what}: no answer to the commit"), e)),
             Err(_) => {

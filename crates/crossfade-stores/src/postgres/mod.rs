@@ -18,6 +18,7 @@ mod numeric;
 mod read;
 mod schema;
 mod statements;
+mod versions;
 mod write;
 
 use std::{sync::Arc, time::Duration};
@@ -105,7 +106,7 @@ impl Store for Postgres {
             fence: true,
             version_column: spec.options.version_column.clone(),
             checksum: (described.version >= 140_000 && shape.ordered)
-                .then(|| ChecksumDialect(format!("postgres row text xor 1: {}", shape.signature()))),
+                .then(|| ChecksumDialect(format!("postgres row hash xor 2: {}", shape.signature()))),
             keeps_decimal_scale: shape.keeps_decimal_scale(),
             keeps_json_text: shape.keeps_json_text(),
             write_batch: 5_000,
@@ -155,6 +156,10 @@ impl Table for PostgresTable {
 
     fn raw(&self) -> Option<&dyn RawRows> {
         Some(self)
+    }
+
+    async fn fences(&self, rows: u64) -> Result<Vec<RowKey>, StoreError> {
+        self.drawn(rows).await
     }
 
     async fn checksums(&self, fences: &[RowKey]) -> Result<Vec<Checksum>, StoreError> {

@@ -283,11 +283,6 @@ impl Shape {
         Ok(format!("({})", parts?.join(", ")))
     }
 
-    /// `ROW("a", "b")::text`: tells any two rows apart, also `1.0` from `1.00` and null from an empty text.
-    pub(super) fn row_text(&self) -> String {
-        format!("ROW({})::text", self.list)
-    }
-
     /// The condition that the row is what was seen, with parameters from `first` on; which columns they are.
     pub(super) fn seen(&self, first: usize) -> (String, Vec<usize>) {
         let compared: Vec<usize> = match self.version {

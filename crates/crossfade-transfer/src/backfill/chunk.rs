@@ -1,9 +1,12 @@
 //! One range of a table: page by page, by either path.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
-use crossfade_stores::{ErrorKind, Page, Position, Range, Rest, Row, RowKey, StoreError, Table, port::RawRows};
+use bytes::Bytes;
+use crossfade_stores::{
+    ErrorKind, Page, Position, Range, Rest, Row, RowKey, StoreError, Table,
+    port::{RawRows, Versions},
+};
 use futures::StreamExt;
 
 use super::Run;
@@ -17,22 +20,19 @@ use crate::{
 
 /// What became of a range whose bytes were put.
 enum Undecoded {
-    /// Every row is in the target, and was still the source's when it was read again.
-    Settled,
-    /// Something differs: row by row.
-    Differs {
-        /// Rows that were put all the same.
-        put: u64,
-    },
+    /// Every row is settled, except so many that failed.
+    Settled(u64),
+    /// Not so: row by row.
+    ByRows,
 }
 
-/// Of the rows of a chunk, at most one in so many may be in the target for its bytes to be put as a whole.
+/// Of the rows of a chunk, at most one in so many may be in the target for the others' bytes to be put as a whole.
 const FEW: u64 = 10;
 
-/// Bytes of a block that is kept for the second read.
-const BLOCK: usize = 64 * 1024;
+/// How often the bytes are put again without the rows that others put meanwhile.
+const TRIES: usize = 4;
 
-/// Bytes of a range that are kept for the second read.
+/// Bytes of a range that are kept for the put.
 const MOST_KEPT: usize = 16 * 1024 * 1024;
 
 /// Rows of a page.
@@ -47,88 +47,135 @@ impl Run {
 
     /// Makes every row of a range of the source equal; how many rows failed.
     pub(super) async fn reconcile(&self, range: &Range) -> Result<u64, TransferError> {
-        if self.pair.mergeable() && self.pair.same_bytes() {
-            match self.undecoded(range).await? {
-                Undecoded::Settled => return Ok(0),
-                Undecoded::Differs { put } => {
-                    let failures = self.by_rows(range).await?;
-                    self.counters.put_not_unchanged(put);
-                    return Ok(failures);
-                }
-            }
+        if self.pair.mergeable()
+            && self.pair.same_bytes()
+            && let Undecoded::Settled(failures) = self.undecoded(range).await?
+        {
+            return Ok(failures);
         }
         self.by_rows(range).await
     }
 
-    /// The same loop of R9 on bytes: where the target has few rows in the range, the source's bytes are put by insert-if-absent, and the source is
-    /// dumped a second time. The range is settled if the target had nothing, every row was put, and those are the same bytes; or if a dump of
-    /// the target, begun after that, is the same bytes, live writes and all. Anything else is sorted out row by row.
+    /// The same loop of R9 without looking into most rows. Rows that the target has are settled one by one; the bytes of all others are put, and none of them
+    /// is there. The second read is one of versions: where no row came, went or was written since before the bytes were read, those bytes are what the source
+    /// still has. Elsewhere, the rows that may have changed are settled one by one.
     async fn undecoded(&self, range: &Range) -> Result<Undecoded, TransferError> {
         let (Some(from), Some(into)) = (self.pair.source.raw(), self.pair.target.raw()) else {
-            return Ok(Undecoded::Differs { put: 0 });
+            return Ok(Undecoded::ByRows);
         };
-        self.control.may_go_on().await?;
         let retry = &self.options.retry;
         // Where most rows are there already, as in a second run, sending all of them again would be a waste.
         let few = usize::try_from(self.options.chunk_rows / FEW).unwrap_or(PAGE).max(1);
-        let there = retry.run(|| self.pair.target.scan(range, &Position::Start, few)).await?;
-        if there.rest != Rest::End {
-            return Ok(Undecoded::Differs { put: 0 });
-        }
-        let Some(first) = self.kept(from, range).await? else { return Ok(Undecoded::Differs { put: 0 }) };
-        // Never asked again: an answer that was lost may still land, and only the linger settles that.
-        let put = into.insert_absent(Box::pin(futures::stream::iter(first.clone().into_iter().map(Ok)))).await;
-        let put = match put {
-            Ok(put) => put,
-            Err(e) if e.kind() == ErrorKind::Lost => {
-                // It may still land: the range stays open for as long.
-                tokio::time::sleep(self.pair.target.capabilities().linger).await;
-                return Ok(Undecoded::Differs { put: 0 });
+        let mut refused: Option<Vec<RowKey>> = None;
+        for _ in 0..TRIES {
+            self.control.may_go_on().await?;
+            let there = retry.run(|| self.pair.target.scan(range, &Position::Start, few)).await?;
+            if there.rest != Rest::End {
+                return Ok(Undecoded::ByRows);
             }
-            Err(e) if reconcilable(&e) || e.kind() == ErrorKind::Unreachable => {
-                return Ok(Undecoded::Differs { put: 0 });
+            let there: Vec<RowKey> = there.rows.iter().map(|row| self.pair.target_key(row)).collect();
+            if refused.as_ref() == Some(&there) {
+                // It was not for a key that is there.
+                break;
             }
-            Err(e) => return Err(e.into()),
-        };
-        self.rate.take(usize::try_from(put.rows).unwrap_or(usize::MAX)).await;
-        // The second read of R9.
-        let Some(second) = self.kept(from, range).await? else { return Ok(Undecoded::Differs { put: put.inserted }) };
-        // With rows in the target before, one of them may be its own alone: only its dump tells.
-        let stood_still = there.rows.is_empty() && put.rows == put.inserted && second == first;
-        if !stood_still && self.kept(into, range).await?.as_ref() != Some(&second) {
-            return Ok(Undecoded::Differs { put: put.inserted });
+            let before = match retry.run(|| from.versions(range, &there)).await {
+                Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(Undecoded::ByRows),
+                before => before?,
+            };
+            let Some(bytes) = self.kept(from, range, &there).await? else { return Ok(Undecoded::ByRows) };
+            // Never asked again: an answer that was lost may still land, and only the linger settles that.
+            let put = match into.insert_all(Box::pin(futures::stream::iter(bytes.into_iter().map(Ok)))).await {
+                Ok(put) => put,
+                // Somebody put one of them since the target was read: once more, without it.
+                Err(e) if e.kind() == ErrorKind::Refused => {
+                    refused = Some(there);
+                    continue;
+                }
+                Err(e) if e.kind() == ErrorKind::Lost => {
+                    // It may still land: the range stays open for as long.
+                    tokio::time::sleep(self.pair.target.capabilities().linger).await;
+                    return Ok(Undecoded::ByRows);
+                }
+                Err(e) if reconcilable(&e) || e.kind() == ErrorKind::Unreachable => return Ok(Undecoded::ByRows),
+                Err(e) => return Err(e.into()),
+            };
+            self.rate.take(usize::try_from(put).unwrap_or(usize::MAX)).await;
+            // The second read of R9. What was put is what the first versions are if it is as many: it holds all that both saw, and nothing else.
+            let after = retry.run(|| from.versions(range, &there)).await?;
+            let changed = match before.same_rows(&after) && put == before.rows {
+                true => Vec::new(),
+                false => self.maybe_changed(range, &before, &there).await?,
+            };
+            return Ok(Undecoded::Settled(self.settle_few(put, there, changed).await?));
         }
-        let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
-        Counters::add(&self.counters.read, count(put.rows));
-        Counters::add(&self.counters.written, count(put.inserted));
-        Counters::add(&self.counters.unchanged, count(put.rows - put.inserted));
-        Ok(Undecoded::Settled)
+        Ok(Undecoded::ByRows)
     }
 
-    /// The bytes of a range, in key order and in blocks of one size; `None` if they are too many to keep (a range that has grown since it was cut).
-    async fn kept(&self, from: &dyn RawRows, range: &Range) -> Result<Option<Vec<Bytes>>, TransferError> {
+    /// The keys of a range that only one side has, or that were written in the source since its versions were read; but for those that are `known`.
+    async fn maybe_changed(
+        &self,
+        range: &Range,
+        since: &Versions,
+        known: &[RowKey],
+    ) -> Result<Vec<RowKey>, TransferError> {
+        let (Some(from), Some(into)) = (self.pair.source.raw(), self.pair.target.raw()) else { return Ok(Vec::new()) };
+        let retry = &self.options.retry;
+        // The target first: what it has and the source has not by then was deleted.
+        let targets: HashSet<RowKey> = retry.run(|| into.keys(range)).await?.into_iter().collect();
+        let sources: HashSet<RowKey> = retry.run(|| from.keys(range)).await?.into_iter().collect();
+        let mut changed: HashSet<RowKey> = retry.run(|| from.newer(range, since)).await?.into_iter().collect();
+        changed.extend(targets.symmetric_difference(&sources).cloned());
+        for key in known {
+            changed.remove(key);
+        }
+        Ok(changed.into_iter().collect())
+    }
+
+    /// Settles the rows that the target had, and those of the `put` ones that may have changed; how many failed.
+    async fn settle_few(&self, put: u64, there: Vec<RowKey>, changed: Vec<RowKey>) -> Result<u64, TransferError> {
+        let retry = &self.options.retry;
+        let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+        // Each row counts once, and as what became of it at last.
+        let good = put.saturating_sub(changed.len() as u64);
+        let keys: Vec<RowKey> = there.into_iter().chain(changed).collect();
+        let mut failures = 0;
+        if !keys.is_empty() {
+            // The target, then the source.
+            let targets = retry.run(|| self.pair.target.read(&keys)).await?;
+            let sources = retry.run(|| self.pair.source.read(&keys)).await?;
+            let seen: Vec<Seen> = keys
+                .into_iter()
+                .zip(targets.into_iter().zip(sources))
+                .filter(|(_, (target, source))| target.is_some() || source.is_some())
+                .map(|(key, (target, source))| Seen { source_key: key.clone(), target_key: Some(key), source, target })
+                .collect();
+            Counters::add(&self.counters.read, seen.iter().filter(|s| s.source.is_some()).count());
+            failures = self.count(reconcile::settle(&self.pair, retry, seen).await?);
+        }
+        Counters::add(&self.counters.read, count(good));
+        Counters::add(&self.counters.written, count(good));
+        Ok(failures)
+    }
+
+    /// The bytes of a range, without the rows of some keys; `None` if they are too many to keep (a range that has grown since it was cut).
+    async fn kept(
+        &self,
+        from: &dyn RawRows,
+        range: &Range,
+        without: &[RowKey],
+    ) -> Result<Option<Vec<Bytes>>, TransferError> {
         let read = || async move {
-            let mut dump = from.dump_in_order(range).await?;
+            let mut dump = from.dump_without(range, without).await?;
             let mut blocks = Vec::new();
-            let mut block = BytesMut::with_capacity(BLOCK);
             let mut most = MOST_KEPT;
             while let Some(bytes) = dump.next().await {
-                let mut bytes = bytes?;
+                let bytes = bytes?;
                 most = match most.checked_sub(bytes.len()) {
                     Some(left) => left,
                     None => return Ok(None),
                 };
-                // However the server cuts its messages, the same rows are the same blocks.
-                while !bytes.is_empty() {
-                    let part = bytes.split_to(bytes.len().min(BLOCK - block.len()));
-                    block.extend_from_slice(&part);
-                    if block.len() == BLOCK {
-                        blocks.push(block.split().freeze());
-                        block.reserve(BLOCK);
-                    }
-                }
+                blocks.push(bytes);
             }
-            blocks.push(block.freeze());
             Ok::<_, StoreError>(Some(blocks))
         };
         Ok(self.options.retry.run(read).await?)

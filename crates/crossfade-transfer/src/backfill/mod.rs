@@ -33,6 +33,9 @@ use crate::{
 };
 use checkpoint::{Checkpoint, Header};
 
+/// Chunks at a time until the databases' latency beside them has been measured.
+const AT_FIRST: usize = 2;
+
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -189,12 +192,18 @@ pub async fn run(
         failed: AtomicU64::new(0),
         first_failure: Mutex::new(None),
     });
-    let adaptive = Arc::new(Adaptive::new(options.parallel));
+    let gives_way = options.adaptive && path == Path::Reconcile;
+    let (adaptive, usual) = match gives_way {
+        // More when that is seen to hurt nobody.
+        true => (Adaptive::with(options.parallel, AT_FIRST), probe::usual(pair).await),
+        false => (Adaptive::new(options.parallel), None),
+    };
+    let adaptive = Arc::new(adaptive);
     let chunks = run.all(&checkpoint, path, &adaptive);
-    let chunks = if options.adaptive && path == Path::Reconcile {
+    let chunks = if gives_way {
         tokio::select! {
             done = chunks => done,
-            never = probe::watch(pair, &adaptive, &**observer) => match never {},
+            never = probe::watch(pair, &adaptive, usual, &**observer) => match never {},
         }
     } else {
         chunks.await

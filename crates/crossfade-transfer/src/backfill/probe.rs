@@ -12,25 +12,30 @@ use crate::{
 };
 
 /// So much slower than usual is slow.
-const SLOW: u32 = 4;
+const SLOW: u32 = 2;
 /// And slower than this at all.
-const FLOOR: Duration = Duration::from_millis(30);
+const FLOOR: Duration = Duration::from_millis(5);
+/// Requests of one measurement.
+const REQUESTS: usize = 5;
+/// Between two requests.
+const PAUSE: Duration = Duration::from_millis(80);
+
+/// What requests take before the copy begins.
+pub(super) async fn usual(pair: &Pair) -> Option<Duration> {
+    // The first ones connect and prepare.
+    request(pair).await;
+    measurement(pair, Duration::ZERO).await
+}
 
 /// Measures until dropped.
-pub(super) async fn watch(pair: &Pair, adaptive: &Adaptive, observer: &dyn Observer) -> Infallible {
-    let mut usual: Option<Duration> = None;
+pub(super) async fn watch(
+    pair: &Pair,
+    adaptive: &Adaptive,
+    mut usual: Option<Duration>,
+    observer: &dyn Observer,
+) -> Infallible {
     loop {
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        let start = Instant::now();
-        // A failing database is the copy's business to report.
-        let (a, b) = futures::join!(
-            pair.source.scan(&Range::ALL, &Position::Start, 1),
-            pair.target.scan(&Range::ALL, &Position::Start, 1)
-        );
-        if a.is_err() || b.is_err() {
-            continue;
-        }
-        let took = start.elapsed();
+        let Some(took) = measurement(pair, PAUSE).await else { continue };
         let least = usual.map_or(took, |u| u.min(took));
         usual = Some(least);
         let slow = took > least * SLOW && took > FLOOR;
@@ -41,4 +46,26 @@ pub(super) async fn watch(pair: &Pair, adaptive: &Adaptive, observer: &dyn Obser
             });
         }
     }
+}
+
+/// The second slowest of some requests: users feel the slow ones, and one alone says little.
+async fn measurement(pair: &Pair, pause: Duration) -> Option<Duration> {
+    let mut took = Vec::with_capacity(REQUESTS);
+    for _ in 0..REQUESTS {
+        tokio::time::sleep(pause).await;
+        took.extend(request(pair).await);
+    }
+    took.sort_unstable();
+    took.pop();
+    took.pop()
+}
+
+/// `None` where one side does not answer: that is the copy's business to report.
+async fn request(pair: &Pair) -> Option<Duration> {
+    let start = Instant::now();
+    let (a, b) = futures::join!(
+        pair.source.scan(&Range::ALL, &Position::Start, 1),
+        pair.target.scan(&Range::ALL, &Position::Start, 1)
+    );
+    (a.is_ok() && b.is_ok()).then(|| start.elapsed())
 }

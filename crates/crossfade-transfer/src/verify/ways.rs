@@ -44,15 +44,11 @@ impl Run {
 
     pub(super) async fn checksums(self: &Arc<Self>) -> Result<(), TransferError> {
         let retry = &self.options.retry;
-        let parts = retry.run(|| self.pair.source.split(self.options.part_rows)).await?;
+        let fences = retry.run(|| self.pair.source.fences(self.options.part_rows)).await?;
+        let from = std::iter::once(None).chain(fences.iter().cloned().map(Some));
+        let to = fences.iter().cloned().map(Some).chain(std::iter::once(None));
+        let parts: Vec<Range> = from.zip(to).map(|(from, to)| Range::Keys { from, to }).collect();
         self.begun(parts.len(), "checksums computed in both databases");
-        let fences: Vec<RowKey> = parts
-            .iter()
-            .filter_map(|r| match r {
-                Range::Keys { to, .. } => to.clone(),
-                Range::Segment { .. } => None,
-            })
-            .collect();
         self.control.may_go_on().await?;
         let (source, target) = futures::join!(
             retry.run(|| self.pair.source.checksums(&fences)),

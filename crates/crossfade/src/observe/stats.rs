@@ -1,4 +1,5 @@
-//! Where one operation counts. Counting costs a few nanoseconds; a time is taken of one single-sided call in sixteen.
+//! Where one operation counts. Counting costs a few nanoseconds, and looking at the clock tens: a time is taken of one
+//! single-sided call in sixteen, and of dual writes as [`OperationStats::timing`] says.
 
 use super::{OperationObservation, Sample};
 use crossfade_core::Side;
@@ -8,9 +9,30 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
 
 /// Mismatches kept as samples, the newest.
 const SAMPLES: usize = 16;
+
+/// So many dual writes of an operation are all timed; after them a sample is.
+const ALL_TIMED: u64 = 4_096;
+
+/// Whether the times of a dual write are taken: both sides' or neither, so that they can be compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timing {
+    /// They are.
+    Taken,
+    /// They are not: others stand for them.
+    Left,
+}
+
+impl Timing {
+    /// The moment at which something to be timed begins.
+    #[inline]
+    pub(crate) fn begin(self) -> Option<Instant> {
+        (self == Timing::Taken).then(Instant::now)
+    }
+}
 
 /// What is counted. The discriminant is the place in the array.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +80,14 @@ impl OperationStats {
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
         self.counters[counter as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the times of a dual write that was just begun are taken: of the first few thousand, so that a quiet
+    /// operation has all of its own, then of one in eight.
+    #[inline]
+    pub(crate) fn timing(&self) -> Timing {
+        let begun = self.counters[Counter::Writes as usize].load(Ordering::Relaxed);
+        if begun <= ALL_TIMED || turn_of(8) { Timing::Taken } else { Timing::Left }
     }
 
     pub(crate) fn latency(&self, side: Side, took: Duration) {
@@ -123,9 +153,15 @@ thread_local! {
 /// Whether this single-sided call is one of those that are timed.
 #[inline]
 pub(crate) fn timed_now() -> bool {
+    turn_of(16)
+}
+
+/// Whether it is the turn of one in `every` calls.
+#[inline]
+fn turn_of(every: u8) -> bool {
     TURN.with(|turn| {
         turn.set(turn.get().wrapping_add(1));
-        turn.get() % 16 == 0
+        turn.get() % every == 0
     })
 }
 
@@ -144,6 +180,20 @@ mod tests {
         assert_eq!((seen.writes, seen.held, seen.reads), (1, 1, 0));
         assert_eq!((seen.source.len(), seen.target.len()), (0, 2));
         assert!(seen.target.value_at_quantile(0.5).abs_diff(1_500) < 20);
+    }
+
+    #[test]
+    fn a_quiet_operation_has_all_times_of_its_dual_writes_and_a_busy_one_a_sample() {
+        let stats = OperationStats::new("record");
+        let timed = |writes: u64| {
+            let begun = |_: &u64| {
+                stats.count(Counter::Writes);
+                stats.timing() == Timing::Taken
+            };
+            (0..writes).filter(begun).count() as u64
+        };
+        assert_eq!(timed(ALL_TIMED), ALL_TIMED);
+        assert_eq!(timed(8_000), 1_000);
     }
 
     #[test]

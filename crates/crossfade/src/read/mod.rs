@@ -6,7 +6,7 @@ use crate::epoch::Epoch;
 use crate::migration::Inner;
 use crate::observe::{Counter, OperationStats, timed_now};
 use crate::operation::Operation;
-use crate::secondary::{Outcome, Permit, guarded_until};
+use crate::secondary::{Outcome, Permit, guarded};
 use compare::{Compare, Comparison};
 use crossfade_core::{Bucket, History, Revision, Side};
 use std::future::Future;
@@ -306,7 +306,7 @@ impl Comparing {
         S: Future<Output = Result<T, E>> + Send + 'static,
     {
         let began = Instant::now();
-        let counter = match guarded_until(async { again(side).await }, began + self.timeout).await {
+        let counter = match guarded(async { again(side).await }, self.timeout).await {
             Outcome::Answered(Ok(value)) => {
                 if first {
                     self.stats.latency(side, began.elapsed());

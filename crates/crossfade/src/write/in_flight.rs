@@ -1,7 +1,8 @@
 //! Which keys have a dual write under way: while one is, the sides may lawfully differ.
 
+use crate::sync::AtomicU32;
 use crossfade_core::Bucket;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 const STRIPES: usize = 4_096;
 

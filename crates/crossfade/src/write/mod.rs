@@ -215,10 +215,11 @@ impl<'a> WriteTicket<'a> {
             return self_single(operation, epoch, route, effect_of, call).await;
         };
         let mut writing = Mirroring::begin(operation, epoch, rows, route.authority);
-        let began = Instant::now();
+        let began = writing.clock();
         let answer = call.await;
-        let answered = Instant::now();
-        operation.stats.latency(route.authority, answered - began);
+        if let Some(began) = began {
+            operation.stats.latency(route.authority, began.elapsed());
+        }
         match &answer {
             Ok(value) => {
                 // Making the call is user code too: a panic there must not reach the caller, whose write was accepted.
@@ -227,9 +228,7 @@ impl<'a> WriteTicket<'a> {
                     mirror(value, secondary)
                 }));
                 match made {
-                    Ok(call) => {
-                        writing.mirror(operation, kind, mirror_effect_of, call).within(operation, answered).await
-                    }
+                    Ok(call) => writing.mirror(operation, kind, mirror_effect_of, call).within(operation).await,
                     Err(_panic) => writing.not_begun(),
                 }
             }

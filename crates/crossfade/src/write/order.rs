@@ -1,10 +1,10 @@
 //! Row order within the process: secondary writes of a row run one after the other, in the order in which the
 //! authority accepted them; writes whose authoritative parts overlapped have no such order, and say so (R5).
 
+use crate::sync::{Mutex, MutexGuard, oneshot};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::oneshot;
+use std::sync::{Arc, PoisonError};
 
 const SHARDS: usize = 64;
 /// Beyond so many secondary writes of one row in the queue, the row is marked instead: a repair copies the newest state.
@@ -20,6 +20,16 @@ struct Row {
     busy: bool,
     /// Those that wait for it, first come first.
     queue: VecDeque<oneshot::Sender<()>>,
+}
+
+impl Row {
+    /// An authoritative write has ended.
+    fn ended(&mut self) {
+        self.writing = self.writing.saturating_sub(1);
+        if self.writing == 0 {
+            self.overlapped = false;
+        }
+    }
 }
 
 type Shard = HashMap<u64, Row, BuildHasherDefault<Digested>>;
@@ -65,7 +75,26 @@ impl RowOrder {
         let entry = shard.entry(row).or_default();
         entry.writing += 1;
         entry.overlapped |= entry.writing > 1;
-        Writing { order: Arc::clone(self), row, ended: false }
+        Writing { order: Some(Arc::clone(self)), row }
+    }
+
+    /// An authoritative write of the row has ended well: its place among the row's secondary writes.
+    fn accept(&self, row: u64) -> (Place, Order) {
+        let mut shard = self.shard(row);
+        let entry = shard.entry(row).or_default();
+        let known = if entry.overlapped { Order::Overlapped } else { Order::Known };
+        entry.ended();
+        let place = if !entry.busy {
+            entry.busy = true;
+            Place::First
+        } else if entry.queue.len() < LONGEST_QUEUE {
+            let (sender, receiver) = oneshot::channel();
+            entry.queue.push_back(sender);
+            Place::Behind(receiver)
+        } else {
+            Place::None
+        };
+        (place, known)
     }
 
     fn leave(&self, row: u64, change: impl FnOnce(&mut Row)) {
@@ -82,48 +111,28 @@ impl RowOrder {
 /// An authoritative write in flight. Dropped: it ended without a secondary write.
 #[derive(Debug)]
 pub(crate) struct Writing {
-    order: Arc<RowOrder>,
+    /// None once it has taken its place.
+    order: Option<Arc<RowOrder>>,
     row: u64,
-    ended: bool,
 }
 
 impl Writing {
     /// The authority accepted the write: takes its place among the row's secondary writes.
     pub(crate) fn accepted(mut self) -> (Turn, Order) {
-        self.ended = true;
-        let mut shard = self.order.shard(self.row);
-        let entry = shard.entry(self.row).or_default();
-        let overlapped = entry.overlapped;
-        entry.writing = entry.writing.saturating_sub(1);
-        if entry.writing == 0 {
-            entry.overlapped = false;
-        }
-        let order = if overlapped { Order::Overlapped } else { Order::Known };
-        let place = if !entry.busy {
-            entry.busy = true;
-            Place::First
-        } else if entry.queue.len() < LONGEST_QUEUE {
-            let (sender, receiver) = oneshot::channel();
-            entry.queue.push_back(sender);
-            Place::Behind(receiver)
-        } else {
-            Place::None
+        let order = self.order.take();
+        let (place, known) = match &order {
+            Some(order) => order.accept(self.row),
+            // Only this takes it, and consumes the rest; whoever has no place is marked.
+            None => (Place::None, Order::Overlapped),
         };
-        let held = matches!(place, Place::First);
-        drop(shard);
-        (Turn { order: Arc::clone(&self.order), row: self.row, place, held }, order)
+        (Turn { order, row: self.row, held: matches!(place, Place::First), place }, known)
     }
 }
 
 impl Drop for Writing {
     fn drop(&mut self) {
-        if !self.ended {
-            self.order.leave(self.row, |entry| {
-                entry.writing = entry.writing.saturating_sub(1);
-                if entry.writing == 0 {
-                    entry.overlapped = false;
-                }
-            });
+        if let Some(order) = self.order.take() {
+            order.leave(self.row, Row::ended);
         }
     }
 }
@@ -145,7 +154,7 @@ enum Place {
 /// A place among the secondary writes of a row; dropping it lets the next one go.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    order: Arc<RowOrder>,
+    order: Option<Arc<RowOrder>>,
     row: u64,
     place: Place,
     /// It is this one's turn.
@@ -185,8 +194,10 @@ impl Drop for Turn {
             before.close();
             self.held = before.try_recv().is_ok();
         }
-        if self.held {
-            self.order.leave(self.row, |entry| {
+        if let Some(order) = self.order.take()
+            && self.held
+        {
+            order.leave(self.row, |entry| {
                 entry.busy = false;
                 while let Some(next) = entry.queue.pop_front() {
                     // One that was given up meanwhile is skipped.

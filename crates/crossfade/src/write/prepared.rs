@@ -8,7 +8,6 @@ use crate::operation::Operation;
 use crossfade_core::{Effect, Side, WriteRoute};
 use std::future::Future;
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// A write whose authoritative part is in a transaction that has yet to end.
 ///
@@ -62,7 +61,7 @@ impl Prepared {
                 match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| mirror(secondary))) {
                     Ok(call) => {
                         let running = mirroring.mirror(&self.operation, Mirror::State, effect_of, call);
-                        running.within(&self.operation, Instant::now()).await;
+                        running.within(&self.operation).await;
                     }
                     Err(_panic) => mirroring.not_begun(),
                 }

@@ -5,9 +5,9 @@ use super::{KeyText, Mirror, Rows, Touched};
 use crate::epoch::Epoch;
 use crate::key::Key;
 use crate::migration::Inner;
-use crate::observe::{Counter, OperationStats};
+use crate::observe::{Counter, OperationStats, Timing};
 use crate::operation::{Operation, sampled};
-use crate::secondary::{Outcome, Permit, guarded_until};
+use crate::secondary::{Outcome, Permit, guarded};
 use crossfade_core::{Checks, Effect, MarkReason, Options, Side};
 #[cfg(not(feature = "testing"))]
 use futures::FutureExt;
@@ -85,6 +85,7 @@ pub(crate) struct Mirroring {
     /// What to remember if it is dropped now.
     if_dropped: Option<MarkReason>,
     named: Named,
+    timing: Timing,
 }
 
 /// When the row of a write was known.
@@ -115,8 +116,14 @@ impl Mirroring {
             first,
             if_dropped: Some(MarkReason::AuthorityUnknown),
             named: Named::Before,
+            timing: operation.stats.timing(),
             inner,
         }
+    }
+
+    /// Begins a time that is taken, if this write's are.
+    pub(crate) fn clock(&self) -> Option<Instant> {
+        self.timing.begin()
     }
 
     fn mark(&self, reason: MarkReason) {
@@ -207,26 +214,27 @@ impl Mirroring {
 pub(crate) struct Running(Option<(JoinHandle<()>, Duration)>);
 
 impl Running {
-    /// Waits for it up to the plan's `secondary_wait` from `answered` on; then it goes on in the background. Cancel safe.
-    pub(crate) async fn within(self, operation: &Operation, answered: Instant) {
+    /// Waits for it up to the plan's `secondary_wait`; then it goes on in the background. Cancel safe.
+    pub(crate) async fn within(self, operation: &Operation) {
         let Some((mut running, wait)) = self.0 else { return };
         // A store in this process has often answered by the caller's next turn: only then is a timer worth its price.
-        let mut turns = 0;
+        let mut until = None;
         let at_once = std::future::poll_fn(|context| {
             if Pin::new(&mut running).poll(context).is_ready() {
                 return Poll::Ready(true);
             }
-            turns += 1;
-            if turns == 2 {
+            if until.is_some() {
                 return Poll::Ready(false);
             }
+            until = Some(Instant::now() + wait);
             context.waker().wake_by_ref();
             Poll::Pending
         });
         if at_once.await {
             return;
         }
-        if tokio::time::timeout_at(answered + wait, running).await.is_err() {
+        let until = until.unwrap_or_else(|| Instant::now() + wait);
+        if tokio::time::timeout_at(until, running).await.is_err() {
             operation.stats.count(Counter::SecondaryLate);
         }
     }
@@ -303,14 +311,16 @@ impl Secondary {
                     }
                 }
             }
-            let began = Instant::now();
+            let began = this.mirroring.clock();
             #[cfg(feature = "testing")]
             let call = this.mirroring.inner.faults.meet(&this.mirroring.inner.runtime, call);
             #[cfg(not(feature = "testing"))]
             let call = call.map(Ok::<_, Effect>);
-            let ended = guarded_until(call, began + timeout).await;
+            let ended = guarded(call, timeout).await;
             let mirroring = &mut this.mirroring;
-            mirroring.stats.latency(mirroring.authority.other(), began.elapsed());
+            if let Some(began) = began {
+                mirroring.stats.latency(mirroring.authority.other(), began.elapsed());
+            }
             let effect = effect_of_outcome(&mirroring.stats, ended, effect_of);
             mirroring.if_dropped = match (effect.mark_of_secondary(), this.overlapped, this.kind) {
                 (Some(reason), _, _) => Some(reason),

@@ -67,6 +67,7 @@ pub(crate) async fn run(args: DataArgs) -> anyhow::Result<()> {
         host: "here".to_owned(),
         version: "0".to_owned(),
         holding: None,
+        seen: None,
     };
     let _registered: Registered = plane.post(&format!("/{MIGRATION}/instances"), &registration).await?;
     let path = |what: &str| format!("/{MIGRATION}/instances/{id}/{what}");
