@@ -4,6 +4,7 @@
 
 mod measure;
 mod overhead;
+mod server;
 mod transfer;
 
 use clap::{Parser, Subcommand};
@@ -21,11 +22,14 @@ enum Run {
     Overhead(overhead::Arguments),
     /// Backfill and verification of whole tables, beside the tools that people use today.
     Transfer(transfer::Arguments),
+    /// The control plane under a fleet of instances, and its flags by OFREP.
+    Server(server::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().run {
         Run::Overhead(arguments) => overhead::run(&arguments),
         Run::Transfer(arguments) => transfer::run(&arguments),
+        Run::Server(arguments) => server::run(&arguments),
     }
 }

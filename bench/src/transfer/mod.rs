@@ -3,10 +3,10 @@
 //! A job is run by the peer and by `crossfade` in turn, round by round; its figure is the median of the rounds' ratios,
 //! so that whatever else the machine does falls on both. What each job is: `docs/reference/benchmarks.md`.
 
-mod command;
+pub(crate) mod command;
 mod dynamo;
 mod jobs;
-mod lab;
+pub(crate) mod lab;
 mod peers;
 mod writers;
 

@@ -7,7 +7,8 @@ use crossfade_api::wire::{
     Comparisons, LatencyDoc, MismatchSample, Observations, OperationDoc, OperationStatus, Progress, SideDoc, WindowDoc,
 };
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// How much of the recent past is kept: windows of [`WINDOW`].
@@ -48,7 +49,45 @@ struct Place {
     instances: HashMap<String, Heard>,
     windows: VecDeque<Window>,
     totals: Observations,
-    evaluated: Option<Instant>,
+    evaluated: Evaluated,
+}
+
+/// When flags of a migration were last evaluated over OFREP. Every evaluation says so, hence without a lock.
+#[derive(Debug, Clone)]
+pub struct Evaluated {
+    began: Instant,
+    /// Milliseconds from then on, and one more; none yet is 0.
+    last: Arc<AtomicU64>,
+}
+
+impl Evaluated {
+    /// Never so far.
+    #[must_use]
+    pub fn never() -> Evaluated {
+        Evaluated { began: Instant::now(), last: Arc::default() }
+    }
+
+    /// It happens now.
+    pub fn now(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        // Thousands a millisecond share a word: it is written once.
+        if self.last.load(Ordering::Relaxed) < now {
+            self.last.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn lately(&self) -> bool {
+        match self.last.load(Ordering::Relaxed).checked_sub(1) {
+            Some(at) => self.began.elapsed().saturating_sub(Duration::from_millis(at)) < OFREP_LATELY,
+            None => false,
+        }
+    }
+}
+
+impl Default for Evaluated {
+    fn default() -> Evaluated {
+        Evaluated::never()
+    }
 }
 
 /// What was heard of one instance.
@@ -135,9 +174,10 @@ impl Observatory {
         }
     }
 
-    /// Flags were evaluated over OFREP.
-    pub fn evaluated(&self, migration: &str) {
-        self.places().entry(migration.to_owned()).or_default().evaluated = Some(Instant::now());
+    /// Where evaluations over OFREP are noted.
+    #[must_use]
+    pub fn evaluated(&self, migration: &str) -> Evaluated {
+        self.places().entry(migration.to_owned()).or_default().evaluated.clone()
     }
 
     /// Who is silent, and who was not heard of in this life.
@@ -146,9 +186,7 @@ impl Observatory {
         let places = self.places();
         let place = places.get(id);
         let mut presence = Presence {
-            unacknowledged_clients: place
-                .and_then(|place| place.evaluated)
-                .is_some_and(|at| at.elapsed() < OFREP_LATELY),
+            unacknowledged_clients: place.is_some_and(|place| place.evaluated.lately()),
             ..Presence::default()
         };
         for instance in migration.instances.keys() {

@@ -7,7 +7,7 @@ use crate::law::advance::{Elapsed, Next};
 use crate::law::auto::Turn;
 use crate::law::{Entry, Event, Happening, State};
 use crate::log::{Hook, Log, LogError};
-use crate::observatory::{Observatory, now_ms};
+use crate::observatory::{Evaluated, Observatory, now_ms};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use crossfade_api::problem::{Code, Problem};
@@ -37,15 +37,17 @@ pub struct Live {
     pub publication: Publication,
     /// As an event of the plan stream.
     pub event: Bytes,
+    /// Told of evaluations over OFREP.
+    pub evaluated: Evaluated,
 }
 
 impl Live {
-    fn new(plan: &Plan, revision: RevisionText) -> Live {
+    fn new(plan: &Plan, revision: RevisionText, evaluated: Evaluated) -> Live {
         let publication = Publication { revision, plan: plan.spec() };
         // A plan is made of strings and numbers: writing it cannot fail, and an empty event would be refetched.
         let json = serde_json::to_string(&publication).unwrap_or_default();
         let event = Bytes::from(format!("event: plan\nid: {revision}\ndata: {json}\n\n"));
-        Live { plan: plan.clone(), publication, event }
+        Live { plan: plan.clone(), publication, event, evaluated }
     }
 }
 
@@ -432,11 +434,13 @@ impl Loop {
             match self.live.get(id) {
                 Some(sender) if sender.borrow().publication.revision == revision => {}
                 Some(sender) => {
-                    sender.send_replace(Arc::new(Live::new(&migration.plan, revision)));
+                    let evaluated = self.observatory.evaluated(id);
+                    sender.send_replace(Arc::new(Live::new(&migration.plan, revision, evaluated)));
                 }
                 None => {
                     new = true;
-                    let (sender, _) = watch::channel(Arc::new(Live::new(&migration.plan, revision)));
+                    let evaluated = self.observatory.evaluated(id);
+                    let (sender, _) = watch::channel(Arc::new(Live::new(&migration.plan, revision, evaluated)));
                     self.live.insert(id.clone(), sender);
                 }
             }

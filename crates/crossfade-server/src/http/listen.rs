@@ -98,17 +98,21 @@ pub(crate) async fn accept(
             continue;
         }
         let (router, tls, stopping) = (router.clone(), tls.clone(), stopping.clone());
-        tokio::spawn(async move {
-            match tls {
-                None => serve(socket, router, Peer(peer), stopping).await,
-                Some(tls) => match tokio::time::timeout(Duration::from_secs(10), tls.accept(socket)).await {
+        // Two tasks rather than one of both kinds: a task takes the memory of the largest thing that it may ever do.
+        match tls {
+            None => tokio::spawn(async move {
+                serve(socket, router, Peer(peer), stopping).await;
+                drop(permit);
+            }),
+            Some(tls) => tokio::spawn(async move {
+                match tokio::time::timeout(Duration::from_secs(10), tls.accept(socket)).await {
                     Ok(Ok(socket)) => serve(socket, router, Peer(peer), stopping).await,
                     Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
                     Err(_) => tracing::debug!("no TLS in time"),
-                },
-            }
-            drop(permit);
-        });
+                }
+                drop(permit);
+            }),
+        };
     }
     drop(listener);
     let all = u32::try_from(connections).unwrap_or(u32::MAX);

@@ -48,15 +48,26 @@ pub struct Settings {
     pub limits: Limits,
 }
 
-/// What every handler can reach.
+/// What every handler can reach. One count to raise for a clone: every request makes a few.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Reach>);
+
+/// What is behind [`App`].
+pub struct Reach {
     pub(crate) plane: Plane,
-    pub(crate) settings: Arc<Settings>,
+    pub(crate) settings: Settings,
     pub(crate) sessions: Arc<Sessions>,
-    pub(crate) meter: Arc<Meter>,
+    pub(crate) meter: Meter,
     /// Turns true when the server stops, so that streams end.
     pub(crate) stopping: tokio::sync::watch::Receiver<bool>,
+}
+
+impl std::ops::Deref for App {
+    type Target = Reach;
+
+    fn deref(&self) -> &Reach {
+        &self.0
+    }
 }
 
 impl std::fmt::Debug for App {
@@ -69,8 +80,8 @@ impl App {
     /// The surface of this plane.
     #[must_use]
     pub fn new(plane: Plane, settings: Settings, stopping: tokio::sync::watch::Receiver<bool>) -> App {
-        let meter = Arc::new(Meter::new(settings.limits));
-        App { plane, settings: Arc::new(settings), sessions: Arc::default(), meter, stopping }
+        let meter = Meter::new(settings.limits);
+        App(Arc::new(Reach { plane, settings, sessions: Arc::default(), meter, stopping }))
     }
 
     /// Ends when the server stops.

@@ -133,6 +133,45 @@ async fn too_many_unknown_tokens_are_told_to_wait() {
 }
 
 #[tokio::test]
+async fn too_many_requests_are_told_to_wait_and_others_are_not_concerned() {
+    let bench = bench_with(|options| options.limits.requests_per_second = 1).await;
+    let ask = || bench.admin.request(Method::GET, "/healthz").send();
+    assert_eq!(ask().await.unwrap().status(), StatusCode::OK);
+    let mut refused = None;
+    for _ in 0..200 {
+        let answer = ask().await.unwrap();
+        if answer.status() != StatusCode::OK {
+            refused = Some(answer);
+            break;
+        }
+    }
+    let refused = refused.unwrap_or_else(|| panic!("nobody was told to wait"));
+    assert_eq!(refused.headers()["retry-after"], "1");
+    assert_eq!(refused.json::<Problem>().await.unwrap().code, Code::TooManyRequests);
+}
+
+#[tokio::test]
+async fn beyond_the_bound_a_connection_waits_until_another_ends() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let bench = bench_with(|options| options.limits.connections = 1).await;
+    let address = bench.server.address;
+    let open = || tokio::net::TcpStream::connect(address);
+    let hello = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut first = open().await.unwrap();
+    first.write_all(hello).await.unwrap();
+    let mut answer = [0; 256];
+    assert!(first.read(&mut answer).await.unwrap() > 0);
+    let mut second = open().await.unwrap();
+    second.write_all(hello).await.unwrap();
+    // Still served on the one that is open, after the other has asked.
+    first.write_all(hello).await.unwrap();
+    assert!(first.read(&mut answer).await.unwrap() > 0);
+    assert!(second.try_read(&mut answer).is_err(), "a second connection was served");
+    drop(first);
+    assert!(second.read(&mut answer).await.unwrap() > 0);
+}
+
+#[tokio::test]
 async fn a_plan_reaches_its_instance_and_the_next_waits_for_it() {
     let bench = bench().await;
     let admin = &bench.admin;
