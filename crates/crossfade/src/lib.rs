@@ -41,7 +41,10 @@
 //! | repair, backfill and verify through a DAO | [`rows`], [`repair`] |
 //! | test your own pair | `testing`, with the feature of that name |
 
-#[cfg_attr(not(feature = "server"), expect(dead_code, reason = "one of the rules is kept by the source of plans alone"))]
+#[cfg_attr(
+    not(feature = "server"),
+    expect(dead_code, reason = "one of the rules is kept by the source of plans alone")
+)]
 mod broken;
 mod closures;
 mod conduct;
