@@ -7,7 +7,7 @@ use super::evidence::Presence;
 use super::*;
 use crossfade_api::problem::Code;
 use crossfade_api::wire::*;
-use crossfade_core::{MarkReason, Phase, PlanSpec, Share, Side, Stage, Verdict};
+use crossfade_core::{MarkReason, Phase, PlanSpec, Revision, Share, Side, Stage, Verdict};
 use proptest::prelude::*;
 use std::time::Duration;
 

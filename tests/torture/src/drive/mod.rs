@@ -204,7 +204,7 @@ async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<Wor
 
 /// Until the time is over or a promise is broken.
 async fn torture(args: &DriveArgs, world: &Arc<World>) -> anyhow::Result<Shown> {
-    let mut operator = Operator::new(world.ground.seed);
+    let mut operator = Operator::new(world.ground.seed, args.broken.as_deref());
     let mood = args.mood.unwrap_or(match args.broken.as_deref() {
         Some("early-clear") => Mood::Late,
         Some(_) => Mood::Calm,

@@ -26,6 +26,8 @@ pub(crate) struct Operator {
     pub(crate) curious: bool,
     /// A wish that only marks of the moment stand against: asked again.
     again: Option<(Stage, u64)>,
+    /// Stays about the stages at which history moves: a backfill that breaks its rule shows only when there are many.
+    at_history: bool,
 }
 
 /// Where everybody is.
@@ -38,9 +40,16 @@ fn share(percent: u64) -> Share {
 }
 
 impl Operator {
-    pub(crate) fn new(seed: u64) -> Operator {
-        let dice = Dice::new(seed ^ 0x6f70);
-        Operator { dice, forward: true, force: std::sync::Arc::default(), refused: 0, again: None, curious: false }
+    pub(crate) fn new(seed: u64, broken: Option<&str>) -> Operator {
+        Operator {
+            dice: Dice::new(seed ^ 0x6f70),
+            forward: true,
+            force: std::sync::Arc::default(),
+            refused: 0,
+            again: None,
+            curious: false,
+            at_history: broken == Some("insert-if-absent"),
+        }
     }
 
     /// Does the next thing.
@@ -109,7 +118,8 @@ impl Operator {
         match here.stage() {
             Stage::Off => self.forward = true,
             // Back to off costs a whole backfill: now and then.
-            Stage::DualWrite if !self.forward => self.forward = !self.dice.percent(40),
+            Stage::DualWrite if !self.forward => self.forward = !(self.at_history || self.dice.percent(40)),
+            Stage::Shadow if self.at_history => self.forward = false,
             Stage::RampDown => self.forward = false,
             Stage::DualWrite | Stage::Shadow | Stage::Live | Stage::Complete => {}
         }
