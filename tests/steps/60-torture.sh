@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A minute of torture: real processes and databases are killed, cut and moved, and every promise is checked. Then a
-# broken variant of the library, which has to be caught. The long form: `crossfade-torture --seconds 600`.
+# A minute of torture: real processes and databases are killed, cut and moved, and every promise is checked. Then two
+# broken variants of the library, which have to be caught. The long form: `crossfade-torture --seconds 600`.
 set -uo pipefail
 cd "$(dirname "$(realpath "${BASH_SOURCE[0]}")")/../.." || exit 1
 passed=0
@@ -23,7 +23,7 @@ count "a part of the torture that was not there" 1 $?
 
 cargo build --quiet ${CI:+--locked} -p crossfade-torture --features broken && cp target/debug/crossfade-torture "$work/broken"
 count "build of the broken variants" 0 $?
-for variant in no-hold; do
+for variant in no-hold insert-if-absent; do
     "$work/broken" --seconds 110 --json --quiet-every 15 --glance-every 5 --broken "$variant"
     count "$variant, which has to be caught" 4 $?
 done

@@ -63,6 +63,14 @@ impl Operator {
             return self.settle(world).await.map(drop);
         }
         let here = position(&status)?;
+        if self.at_history
+            && here.occupied() == (Stage::DualWrite, Stage::DualWrite)
+            && !matches!(status.evidence.backfill.state, BackfillState::Complete(_))
+        {
+            data(world, Kind::Backfill).await?;
+            self.curious = true;
+            return Ok(());
+        }
         let back_moves =
             here.occupied() == (Stage::Live, Stage::Live) || here.occupied() == (Stage::Shadow, Stage::Live);
         if back_moves && self.force.swap(false, Ordering::Relaxed) {
