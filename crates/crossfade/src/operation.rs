@@ -4,12 +4,11 @@ use crate::broken::{self, Broken};
 use crate::epoch::Epoch;
 use crate::key::Key;
 use crate::migration::Inner;
-use crate::observe::{Counter, OperationStats};
+use crate::observe::{Counter, OperationStats, drawn};
 use crate::read::{Freshness, KeyDigest, ReadTicket};
 use crate::refused::Refused;
 use crate::write::{KeyText, Prepared, Rows, Touched, WriteTicket};
 use crossfade_core::{Bucket, CohortKey, MissingKey, ReadRoute, Share, WriteRoute};
-use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use tokio::time::Instant;
@@ -237,27 +236,16 @@ fn group<Route: PartialEq>(groups: &mut Vec<(Route, Vec<usize>)>, route: Route, 
     }
 }
 
-/// Whether this call belongs to the share: a cheap random draw, good enough for sampling and for nothing else.
+/// Whether this call belongs to the share.
 #[inline]
 pub(crate) fn sampled(share: Share) -> bool {
-    thread_local! {
-        static STATE: Cell<u64> = const { Cell::new(0x9e37_79b9_7f4a_7c15) };
-    }
     if share == Share::ALL {
         return true;
     }
     if share == Share::NONE {
         return false;
     }
-    STATE.with(|state| {
-        // xorshift64*, Marsaglia 2003.
-        let mut x = state.get();
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        state.set(x);
-        Bucket::of_hash(x.wrapping_mul(0x2545_f491_4f6c_dd1d)).number() < share.buckets()
-    })
+    Bucket::of_hash(drawn()).number() < share.buckets()
 }
 
 #[cfg(test)]

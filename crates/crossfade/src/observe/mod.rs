@@ -3,7 +3,7 @@
 
 mod stats;
 
-pub(crate) use stats::{Counter, OperationStats, Timing, timed_now};
+pub(crate) use stats::{Counter, OperationStats, Timing, drawn, timed_now};
 
 use hdrhistogram::Histogram;
 use std::time::SystemTime;

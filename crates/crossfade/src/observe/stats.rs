@@ -87,7 +87,7 @@ impl OperationStats {
     #[inline]
     pub(crate) fn timing(&self) -> Timing {
         let begun = self.counters[Counter::Writes as usize].load(Ordering::Relaxed);
-        if begun <= ALL_TIMED || turn_of(8) { Timing::Taken } else { Timing::Left }
+        if begun <= ALL_TIMED || one_in_two_to(3) { Timing::Taken } else { Timing::Left }
     }
 
     pub(crate) fn latency(&self, side: Side, took: Duration) {
@@ -146,23 +146,33 @@ fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 600_000_000, 2).expect("lawful bounds")
 }
 
-thread_local! {
-    static TURN: Cell<u8> = const { Cell::new(0) };
+/// A cheap random draw, good enough for sampling and for nothing else.
+#[inline]
+pub(crate) fn drawn() -> u64 {
+    thread_local! {
+        static STATE: Cell<u64> = const { Cell::new(0x9e37_79b9_7f4a_7c15) };
+    }
+    STATE.with(|state| {
+        // xorshift64*, Marsaglia 2003.
+        let mut x = state.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        state.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    })
 }
 
-/// Whether this single-sided call is one of those that are timed.
+/// Whether this call is one in 2^`bits`. Drawn, not counted: calls that take turns would have one of them never timed.
+#[inline]
+fn one_in_two_to(bits: u32) -> bool {
+    drawn() >> (u64::BITS - bits) == 0
+}
+
+/// Whether this single-sided call is one of those that are timed: one in sixteen.
 #[inline]
 pub(crate) fn timed_now() -> bool {
-    turn_of(16)
-}
-
-/// Whether it is the turn of one in `every` calls.
-#[inline]
-fn turn_of(every: u8) -> bool {
-    TURN.with(|turn| {
-        turn.set(turn.get().wrapping_add(1));
-        turn.get() % every == 0
-    })
+    one_in_two_to(4)
 }
 
 #[cfg(test)]
@@ -193,7 +203,18 @@ mod tests {
             (0..writes).filter(begun).count() as u64
         };
         assert_eq!(timed(ALL_TIMED), ALL_TIMED);
-        assert_eq!(timed(8_000), 1_000);
+        let sample = timed(8_000);
+        assert!((800..1_200).contains(&sample), "{sample}");
+    }
+
+    #[test]
+    fn calls_that_take_turns_are_all_timed_now_and_then() {
+        for every in [2, 4, 8, 16] {
+            for place in 0..every {
+                let timed = (0..every * 2_000).filter(|call| timed_now() && call % every == place).count();
+                assert!((60..200).contains(&timed), "{timed} of 2000 at place {place} of {every}");
+            }
+        }
     }
 
     #[test]

@@ -2,13 +2,16 @@
 //! once: before the effect, after it, late, twice, never answered. The promises hold each time.
 #![expect(clippy::unwrap_used, reason = "tests may panic")]
 
+#[path = "../support/mod.rs"]
+mod support;
 mod world;
 
 use crossfade::rows::{Pace, Progress, backfill};
 use crossfade::{Checks, Position, Share, Side, Stage};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use world::{Error, Fault, LONG, World, migration};
+use support::Error;
+use world::{Fault, LONG, World, migration};
 
 /// Runs a scenario with each fault at its first call, at its second and so on, until there is none to meet it. Says
 /// how many runs met one, by the name of the call.

@@ -1,7 +1,8 @@
 //! Two sides in memory that count their calls together; one call of a run meets a fault.
 
+use crate::support::{Error, effect};
 use crossfade::rows::{Cursor, Page, RowPair, ScanRows};
-use crossfade::{Checks, Effect, Migration, Options, Plan, PlanSpec, Refused, Side, Stage, plan};
+use crossfade::{Checks, Migration, Options, Plan, PlanSpec, Side, Stage, plan};
 use futures::FutureExt;
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -12,28 +13,6 @@ use std::time::Duration;
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 /// Later than every time-out, within the linger.
 const LATE: Duration = Duration::from_millis(150);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Error {
-    Refused(Refused),
-    /// Certainly without effect.
-    Definite,
-    /// Nobody knows.
-    Lost,
-}
-
-impl std::fmt::Display for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self:?}")
-    }
-}
-
-fn effect(error: &Error) -> Effect {
-    match error {
-        Error::Refused(_) | Error::Definite => Effect::Refused,
-        Error::Lost => Effect::Unknown,
-    }
-}
 
 /// What one call meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
