@@ -1,13 +1,14 @@
 //! The law of the plane: one total function from a state and an entry of the log to the next state.
 //!
 //! No clock, no I/O, no randomness: [`State::after`] replays any log. What may be appended is decided in
-//! [`decide`] and [`advance`], pure as well; waiting, storing and publishing are outside.
+//! [`decide`] (of instances in `instances`) and [`advance`], pure as well; waiting, storing and publishing are outside.
 
 pub mod advance;
 pub mod auto;
 pub mod decide;
 pub mod event;
 pub mod evidence;
+mod instances;
 mod migration;
 mod step;
 
