@@ -30,6 +30,14 @@ impl<E: From<Refused>> FromRefused for E {
     }
 }
 
+/// The handle of the side that a dual write calls second.
+pub enum OneOf<S, T> {
+    /// The source.
+    Source(S),
+    /// The target.
+    Target(T),
+}
+
 /// An owned copy of a borrowed argument.
 pub fn own<T: ToOwned + ?Sized>(argument: &T) -> T::Owned {
     argument.to_owned()

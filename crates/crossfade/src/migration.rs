@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     pub(crate) id: String,
     pub(crate) epochs: Epochs,
     pub(crate) marks: Marks,
-    pub(crate) order: Arc<RowOrder>,
+    pub(crate) order: RowOrder,
     pub(crate) budget: Arc<Budget>,
     pub(crate) in_flight: InFlight,
     /// Set once, by the first DAO that has `#[snapshot]` and `#[restore]`, or by [`Migration::attach_rows`].
@@ -181,7 +181,7 @@ impl Builder {
             id,
             epochs: Epochs::new(plan, revision),
             marks: Marks::new(),
-            order: Arc::new(RowOrder::new()),
+            order: RowOrder::new(),
             budget: Arc::default(),
             in_flight: InFlight::new(),
             rows: OnceLock::new(),
@@ -282,7 +282,7 @@ impl Migration {
                 stats
             }
         };
-        Operation { inner: Arc::clone(&self.inner), stats }
+        Operation::new(Arc::clone(&self.inner), stats)
     }
 
     /// Gives repair and checks access to the rows. A generated DAO with `#[snapshot]` and `#[restore]` does it itself;

@@ -16,13 +16,18 @@ use tokio::time::Instant;
 /// A named operation of a migration. Cheap to clone; calls through all clones are counted together.
 #[derive(Clone)]
 pub struct Operation {
-    pub(crate) inner: Arc<Inner>,
-    pub(crate) stats: Arc<OperationStats>,
+    /// Behind one handle: each dual write holds it.
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    inner: Arc<Inner>,
+    stats: Arc<OperationStats>,
 }
 
 impl fmt::Debug for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Operation({}.{})", self.inner.id, self.stats.name)
+        write!(f, "Operation({}.{})", self.parts.inner.id, self.parts.stats.name)
     }
 }
 
@@ -36,14 +41,28 @@ pub struct Part<Ticket> {
 }
 
 impl Operation {
+    pub(crate) fn new(inner: Arc<Inner>, stats: Arc<OperationStats>) -> Operation {
+        Operation { parts: Arc::new(Parts { inner, stats }) }
+    }
+
+    #[inline]
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.parts.inner
+    }
+
+    #[inline]
+    pub(crate) fn stats(&self) -> &Arc<OperationStats> {
+        &self.parts.stats
+    }
+
     /// Begins a read. Reads are never held.
     ///
     /// # Errors
     /// [`Refused::MissingKey`].
     #[inline]
     pub fn begin_read(&self, key: &(impl Key + ?Sized)) -> Result<ReadTicket<'_>, Refused> {
-        self.stats.count(Counter::Reads);
-        let epoch = self.inner.epochs.enter();
+        self.parts.stats.count(Counter::Reads);
+        let epoch = self.parts.inner.epochs.enter();
         let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
         let route = decision.stage.read_route();
         let ticket = self.read_ticket(epoch, route, || key.with_text(KeyDigest::of));
@@ -70,8 +89,8 @@ impl Operation {
     /// # Errors
     /// [`Refused::MissingKey`] when any key is missing.
     pub fn split_read<K: Key>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Part<ReadTicket<'_>>>, Refused> {
-        self.stats.count(Counter::Reads);
-        let epoch = self.inner.epochs.enter();
+        self.parts.stats.count(Counter::Reads);
+        let epoch = self.parts.inner.epochs.enter();
         let mut groups: Vec<(ReadRoute, Vec<usize>)> = Vec::new();
         for (place, key) in keys.into_iter().enumerate() {
             let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
@@ -89,8 +108,8 @@ impl Operation {
     /// # Errors
     /// [`Refused::Straddling`].
     pub fn begin_whole_read(&self) -> Result<ReadTicket<'_>, Refused> {
-        self.stats.count(Counter::Reads);
-        let epoch = self.inner.epochs.enter();
+        self.parts.stats.count(Counter::Reads);
+        let epoch = self.parts.inner.epochs.enter();
         one_authority(&epoch)?;
         let (route, _, _) = epoch.plan.decide_whole();
         Ok(self.read_ticket(epoch, route, || KeyDigest::Several))
@@ -122,10 +141,10 @@ impl Operation {
         key: &(impl Key + ?Sized),
         rows: impl Fn(Bucket) -> Result<Rows, MissingKey>,
     ) -> Result<WriteTicket<'_>, Refused> {
-        self.stats.count(Counter::Writes);
+        self.parts.stats.count(Counter::Writes);
         let mut waiting = None;
         loop {
-            let epoch = self.inner.epochs.enter();
+            let epoch = self.parts.inner.epochs.enter();
             let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
             if decision.held && !broken::is(Broken::NoHold) {
                 self.wait_for_move(epoch, &mut waiting).await?;
@@ -148,12 +167,12 @@ impl Operation {
         &self,
         rows: impl IntoIterator<Item = (K, R)>,
     ) -> Result<Vec<Part<WriteTicket<'_>>>, Refused> {
-        self.stats.count(Counter::Writes);
+        self.parts.stats.count(Counter::Writes);
         let rows: Vec<(K, R)> = rows.into_iter().collect();
         let mut waiting = None;
         loop {
             // One epoch for all keys: waiting for one while holding another would hold up the move itself.
-            let epoch = self.inner.epochs.enter();
+            let epoch = self.parts.inner.epochs.enter();
             let mut groups: Vec<(WriteRoute, Vec<usize>)> = Vec::new();
             let mut touched = Vec::with_capacity(rows.len());
             let mut held = false;
@@ -184,10 +203,10 @@ impl Operation {
     /// # Errors
     /// [`Refused::Held`] and [`Refused::Straddling`]; nothing was written.
     pub async fn begin_whole_write(&self) -> Result<WriteTicket<'_>, Refused> {
-        self.stats.count(Counter::Writes);
+        self.parts.stats.count(Counter::Writes);
         let mut waiting = None;
         loop {
-            let epoch = self.inner.epochs.enter();
+            let epoch = self.parts.inner.epochs.enter();
             one_authority(&epoch)?;
             let (_, route, held) = epoch.plan.decide_whole();
             if held {
@@ -213,12 +232,12 @@ impl Operation {
         let bound = epoch.plan.options().hold_bound;
         let mut since = || {
             *waiting.get_or_insert_with(|| {
-                self.stats.count(Counter::Held);
+                self.parts.stats.count(Counter::Held);
                 Instant::now()
             })
         };
         let until = || since() + bound;
-        let waited = self.inner.epochs.after(epoch, until).await;
+        let waited = self.parts.inner.epochs.after(epoch, until).await;
         waited.map_err(|_| Refused::Held { waited: since().elapsed() })
     }
 }

@@ -72,12 +72,22 @@ pub(crate) struct Permit(Arc<Budget>);
 impl Budget {
     /// A permit, unless `limit` are out already.
     pub(crate) fn acquire(self: &Arc<Self>, limit: u32) -> Option<Permit> {
-        if self.in_flight.fetch_add(1, Ordering::Relaxed) < limit {
-            Some(Permit(Arc::clone(self)))
-        } else {
-            self.in_flight.fetch_sub(1, Ordering::Relaxed);
-            None
+        self.take(limit).then(|| Permit(Arc::clone(self)))
+    }
+
+    /// Takes a part without a handle of its own, unless `limit` are out already: who has it says
+    /// [`Budget::give_back`].
+    pub(crate) fn take(&self, limit: u32) -> bool {
+        let taken = self.in_flight.fetch_add(1, Ordering::Relaxed) < limit;
+        if !taken {
+            self.give_back();
         }
+        taken
+    }
+
+    /// What was taken is free again.
+    pub(crate) fn give_back(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Calls in flight at this moment.
@@ -88,7 +98,7 @@ impl Budget {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.give_back();
     }
 }
 

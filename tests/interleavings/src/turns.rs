@@ -1,6 +1,6 @@
 //! Row order: every turn is passed on exactly once and in the authority's order, and nothing is left behind.
 
-use crate::order::{Order, RowOrder};
+use crate::order::{Order, Part, RowOrder};
 use crate::sync::{step, timeout_at};
 use shuttle::future::{block_on, spawn};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -47,17 +47,38 @@ impl Observer {
     }
 }
 
+/// A write's part in the order, which ends when it is dropped.
+struct Ordered {
+    order: Arc<RowOrder>,
+    part: Part,
+}
+
+impl Ordered {
+    fn begin(order: &Arc<RowOrder>) -> Ordered {
+        Ordered { order: Arc::clone(order), part: order.begin(ROW) }
+    }
+
+    fn accepted(&mut self) -> Order {
+        self.order.accepted(&mut self.part)
+    }
+}
+
+impl Drop for Ordered {
+    fn drop(&mut self) {
+        self.order.end(&mut self.part);
+    }
+}
+
 /// One dual write. It gives up waiting for its turn when time says so.
 async fn write(order: Arc<RowOrder>, observer: Arc<Observer>) -> Seen {
     let mut seen = Seen { begun: (observer.tick(), 0), ..Seen::default() };
-    let writing = order.begin(ROW);
+    let mut writing = Ordered::begin(&order);
     seen.begun.1 = observer.tick();
     step();
     seen.accepted.0 = observer.tick();
-    let (mut turn, known) = writing.accepted();
+    seen.order = Some(writing.accepted());
     seen.accepted.1 = observer.tick();
-    seen.order = Some(known);
-    if turn.is_first() || matches!(timeout_at(Instant::now(), turn.come()).await, Ok(Ok(()))) {
+    if writing.part.is_first() || matches!(timeout_at(Instant::now(), writing.part.come()).await, Ok(Ok(()))) {
         seen.ran = Some(observer.run());
     }
     seen
@@ -71,7 +92,7 @@ pub fn turns_are_passed_on_in_order() {
         let writes: Vec<_> = (0..4).map(|_| spawn(write(Arc::clone(&order), Arc::clone(&observer)))).collect();
         let refused = {
             let order = Arc::clone(&order);
-            spawn(async move { drop(order.begin(ROW)) })
+            spawn(async move { drop(Ordered::begin(&order)) })
         };
         let mut seen = Vec::new();
         for write in writes {
@@ -105,14 +126,16 @@ fn judge(earlier: &Seen, later: &Seen) {
 pub fn a_turn_that_is_given_up_goes_to_the_next() {
     block_on(async {
         let order = Arc::new(RowOrder::new());
-        let (first, _) = order.begin(ROW).accepted();
-        let (second, _) = order.begin(ROW).accepted();
-        let (mut third, _) = order.begin(ROW).accepted();
+        let [first, second, mut third] = [(); 3].map(|()| {
+            let mut writing = Ordered::begin(&order);
+            writing.accepted();
+            writing
+        });
         let tasks = [spawn(async move { drop(first) }), spawn(async move { drop(second) })];
         for task in tasks {
             assert!(task.await.is_ok());
         }
-        assert!(third.come().await.is_ok());
+        assert!(third.part.come().await.is_ok());
         drop(third);
         assert!(!format!("{order:?}").contains("Row {"), "the row was left behind: {order:?}");
     });

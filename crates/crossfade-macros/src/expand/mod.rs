@@ -95,6 +95,21 @@ impl Side {
         }
     }
 
+    fn other(self) -> Side {
+        match self {
+            Side::Source => Side::Target,
+            Side::Target => Side::Source,
+        }
+    }
+
+    /// What holds the handle of one side or the other.
+    fn variant(self) -> TokenStream {
+        match self {
+            Side::Source => quote!(::crossfade::__private::OneOf::Source),
+            Side::Target => quote!(::crossfade::__private::OneOf::Target),
+        }
+    }
+
     fn path(self) -> TokenStream {
         match self {
             Side::Source => quote!(::crossfade::Side::Source),

@@ -1,7 +1,7 @@
 //! Writes: the authority with the caller's own arguments; the secondary, where it is mirrored, with copies, or with
 //! what the authority made (R17).
 
-use super::{begun, borrow, call, carries_state, direct, either, lend, of_each, own, rows, split, type_};
+use super::{Side, begun, borrow, call, carries_state, direct, either, lend, of_each, own, rows, split, type_};
 use crate::valid::{Argument, Dao, Form, Keys, Method, MirrorKind, Row, says};
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
@@ -134,19 +134,19 @@ fn replayed(dao: &Dao, method: &Method, mirror: &MirrorKind, made: Option<&Expr>
             (Some(quote!(let _ = __crossfade_answer;)), None)
         }
     };
-    let again = either(&quote!(__crossfade_side), |side| {
-        let field = side.field();
+    let again = Side::BOTH.map(|side| {
+        let (field, variant) = (side.field(), side.variant());
         let call = call(dao, side, &quote!(#field), callee, &arguments);
-        quote!(::core::result::Result::map(#call.await, ::core::mem::drop))
+        quote!(#variant(#field) => ::core::result::Result::map(#call.await, ::core::mem::drop))
     });
     let again = quote! {
-        move |__crossfade_answer, __crossfade_side| {
+        move |__crossfade_answer, _| {
             #keep
             async move {
                 let _ = &__crossfade_owned;
                 #(#lent)*
                 #show
-                #again
+                match __crossfade_secondary { #(#again,)* }
             }
         }
     };
@@ -157,14 +157,18 @@ fn replayed(dao: &Dao, method: &Method, mirror: &MirrorKind, made: Option<&Expr>
             quote!(mirrored_new(#kind, #effect, async { #answer }, #naming, #effect, #again))
         }
     };
+    // The handle of the side that is called second, and of no other: each costs two shared counts.
+    let secondary = either(&quote!(__crossfade_authority), |side| {
+        let (field, variant) = (side.other().field(), side.other().variant());
+        quote!(#variant(::core::clone::Clone::clone(&self.#field)))
+    });
     quote! {
         if !__crossfade_ticket.is_mirrored() {
             #single
         } else {
             let __crossfade_authority = __crossfade_ticket.authority();
             let __crossfade_owned = (#(#owned,)*);
-            let __crossfade_source = ::core::clone::Clone::clone(&self.__crossfade_source);
-            let __crossfade_target = ::core::clone::Clone::clone(&self.__crossfade_target);
+            let __crossfade_secondary = #secondary;
             __crossfade_ticket.#mirrored.await
         }
     }

@@ -60,7 +60,13 @@ const EVENTUALLY: Duration = Duration::from_secs(1);
 
 impl std::fmt::Debug for ReadTicket<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ReadTicket({} from {}, compared with {:?})", self.operation.stats.name, self.authority, self.compare)
+        write!(
+            f,
+            "ReadTicket({} from {}, compared with {:?})",
+            self.operation.stats().name,
+            self.authority,
+            self.compare
+        )
     }
 }
 
@@ -105,7 +111,7 @@ impl ReadTicket<'_> {
     /// The authority's own (P1).
     #[inline]
     pub async fn single<T, E>(self, call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let stats = &self.operation.stats;
+        let stats = self.operation.stats();
         let answer = if timed_now() { timed(stats, self.authority, call).await } else { call.await };
         if answer.is_err() {
             stats.count(Counter::AuthorityErrors);
@@ -130,23 +136,23 @@ impl ReadTicket<'_> {
         S: Future<Output = Result<T, E>> + Send + 'static,
     {
         let ReadTicket { operation, epoch, authority, compare, digest, freshness, bucket } = self;
-        let answer = timed(&operation.stats, authority, call).await;
+        let answer = timed(operation.stats(), authority, call).await;
         let Some(secondary) = compare else { return answer };
         let value = match &answer {
             Ok(value) => value.clone(),
             Err(_) => {
-                operation.stats.count(Counter::AuthorityErrors);
+                operation.stats().count(Counter::AuthorityErrors);
                 return answer;
             }
         };
         let options = epoch.plan.options();
-        let Some(permit) = operation.inner.budget.acquire(options.secondary_in_flight) else {
-            operation.stats.count(Counter::Skipped);
+        let Some(permit) = operation.inner().budget.acquire(options.secondary_in_flight) else {
+            operation.stats().count(Counter::Skipped);
             return answer;
         };
         let comparing = Comparing {
-            inner: Arc::downgrade(&operation.inner),
-            stats: Arc::clone(&operation.stats),
+            inner: Arc::downgrade(operation.inner()),
+            stats: Arc::clone(operation.stats()),
             secondary,
             timeout: options.secondary_timeout,
             history: options.history,
@@ -158,7 +164,7 @@ impl ReadTicket<'_> {
         };
         // A comparison has no effect: it does not hold its epoch, and is void when the plan changes under it.
         drop(epoch);
-        operation.inner.runtime.spawn(comparing.run(value, comparator, again));
+        operation.inner().runtime.spawn(comparing.run(value, comparator, again));
         answer
     }
 }

@@ -55,6 +55,14 @@ impl Rows {
             Rows::NotMirrored | Rows::ToCome { .. } | Rows::Unknown => &[],
         }
     }
+
+    fn touched_mut(&mut self) -> &mut [Touched] {
+        match self {
+            Rows::One(row) => std::slice::from_mut(row),
+            Rows::Many(rows) => rows,
+            Rows::NotMirrored | Rows::ToCome { .. } | Rows::Unknown => &mut [],
+        }
+    }
 }
 
 /// A write that has taken its decision. Dropping it writes nothing.
@@ -68,7 +76,7 @@ pub struct WriteTicket<'a> {
 
 impl std::fmt::Debug for WriteTicket<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "WriteTicket({}, {:?})", self.operation.stats.name, self.route)
+        write!(f, "WriteTicket({}, {:?})", self.operation.stats().name, self.route)
     }
 }
 
@@ -109,11 +117,11 @@ impl<'a> WriteTicket<'a> {
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let WriteTicket { operation, epoch, route, rows: _ } = self;
-        let ending = Ending::new(&operation.inner, epoch);
+        let ending = Ending::new(operation.inner(), epoch);
         let answer = if timed_now() {
             let began = Instant::now();
             let answer = call.await;
-            operation.stats.latency(route.authority, began.elapsed());
+            operation.stats().latency(route.authority, began.elapsed());
             answer
         } else {
             call.await
@@ -121,7 +129,7 @@ impl<'a> WriteTicket<'a> {
         match &answer {
             Ok(_) => ending.known(),
             Err(error) => {
-                operation.stats.count(Counter::AuthorityErrors);
+                operation.stats().count(Counter::AuthorityErrors);
                 match effect_of(error) {
                     Effect::Applied | Effect::Refused => ending.known(),
                     Effect::Unknown => drop(ending),
@@ -218,7 +226,7 @@ impl<'a> WriteTicket<'a> {
         let began = writing.clock();
         let answer = call.await;
         if let Some(began) = began {
-            operation.stats.latency(route.authority, began.elapsed());
+            operation.stats().latency(route.authority, began.elapsed());
         }
         match &answer {
             Ok(value) => {
@@ -233,7 +241,7 @@ impl<'a> WriteTicket<'a> {
                 }
             }
             Err(error) => {
-                operation.stats.count(Counter::AuthorityErrors);
+                operation.stats().count(Counter::AuthorityErrors);
                 writing.failed(effect_of(error));
             }
         }

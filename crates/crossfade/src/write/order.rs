@@ -4,7 +4,7 @@
 use crate::sync::{Mutex, MutexGuard, oneshot};
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, PoisonError};
+use std::sync::PoisonError;
 
 const SHARDS: usize = 64;
 /// Beyond so many secondary writes of one row in the queue, the row is marked instead: a repair copies the newest state.
@@ -28,6 +28,17 @@ impl Row {
         self.writing = self.writing.saturating_sub(1);
         if self.writing == 0 {
             self.overlapped = false;
+        }
+    }
+
+    /// A secondary write has ended: the next one goes, if there is one. One that was given up meanwhile is skipped.
+    fn pass_on(&mut self) {
+        self.busy = false;
+        while let Some(next) = self.queue.pop_front() {
+            if next.send(()).is_ok() {
+                self.busy = true;
+                break;
+            }
         }
     }
 }
@@ -70,21 +81,25 @@ impl RowOrder {
     }
 
     /// An authoritative write of the row begins.
-    pub(crate) fn begin(self: &Arc<Self>, row: u64) -> Writing {
+    pub(crate) fn begin(&self, row: u64) -> Part {
         let mut shard = self.shard(row);
         let entry = shard.entry(row).or_default();
         entry.writing += 1;
         entry.overlapped |= entry.writing > 1;
-        Writing { order: Some(Arc::clone(self)), row }
+        Part { row, place: Place::Writing }
     }
 
-    /// An authoritative write of the row has ended well: its place among the row's secondary writes.
-    fn accept(&self, row: u64) -> (Place, Order) {
-        let mut shard = self.shard(row);
-        let entry = shard.entry(row).or_default();
+    /// The authority accepted the write: it takes its place among the row's secondary writes.
+    pub(crate) fn accepted(&self, part: &mut Part) -> Order {
+        if !matches!(part.place, Place::Writing) {
+            // It has its place, or was never begun: whoever has no order is marked.
+            return Order::Overlapped;
+        }
+        let mut shard = self.shard(part.row);
+        let entry = shard.entry(part.row).or_default();
         let known = if entry.overlapped { Order::Overlapped } else { Order::Known };
         entry.ended();
-        let place = if !entry.busy {
+        part.place = if !entry.busy {
             entry.busy = true;
             Place::First
         } else if entry.queue.len() < LONGEST_QUEUE {
@@ -92,9 +107,25 @@ impl RowOrder {
             entry.queue.push_back(sender);
             Place::Behind(receiver)
         } else {
-            Place::None
+            Place::Full
         };
-        (place, known)
+        known
+    }
+
+    /// The write has ended, wherever it was; the next one of the row may go. To end it again does nothing.
+    pub(crate) fn end(&self, part: &mut Part) {
+        match std::mem::replace(&mut part.place, Place::Out) {
+            Place::Out | Place::Full => {}
+            Place::Writing => self.leave(part.row, Row::ended),
+            Place::First => self.leave(part.row, Row::pass_on),
+            Place::Behind(mut before) => {
+                // The turn may have been handed over after the last look: closing makes that visible, then pass it on.
+                before.close();
+                if before.try_recv().is_ok() {
+                    self.leave(part.row, Row::pass_on);
+                }
+            }
+        }
     }
 
     fn leave(&self, row: u64, change: impl FnOnce(&mut Row)) {
@@ -108,35 +139,6 @@ impl RowOrder {
     }
 }
 
-/// An authoritative write in flight. Dropped: it ended without a secondary write.
-#[derive(Debug)]
-pub(crate) struct Writing {
-    /// None once it has taken its place.
-    order: Option<Arc<RowOrder>>,
-    row: u64,
-}
-
-impl Writing {
-    /// The authority accepted the write: takes its place among the row's secondary writes.
-    pub(crate) fn accepted(mut self) -> (Turn, Order) {
-        let order = self.order.take();
-        let (place, known) = match &order {
-            Some(order) => order.accept(self.row),
-            // Only this takes it, and consumes the rest; whoever has no place is marked.
-            None => (Place::None, Order::Overlapped),
-        };
-        (Turn { order, row: self.row, held: matches!(place, Place::First), place }, known)
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        if let Some(order) = self.order.take() {
-            order.leave(self.row, Row::ended);
-        }
-    }
-}
-
 /// Whether the authority's order of the row's writes is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -144,28 +146,38 @@ pub(crate) enum Order {
     Overlapped,
 }
 
+/// The part of one write in the order of its row. Who began it has to [`RowOrder::end`] it: dropping cannot, without a
+/// handle on the order in every write.
 #[derive(Debug)]
-enum Place {
-    First,
-    Behind(oneshot::Receiver<()>),
-    None,
-}
-
-/// A place among the secondary writes of a row; dropping it lets the next one go.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    order: Option<Arc<RowOrder>>,
+#[must_use = "its row waits until it is ended"]
+pub(crate) struct Part {
     row: u64,
     place: Place,
-    /// It is this one's turn.
-    held: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Not begun, or ended.
+    Out,
+    /// The authority is being written.
+    Writing,
+    /// It is this one's turn on the secondary.
+    First,
+    Behind(oneshot::Receiver<()>),
+    /// The queue of the row was full.
+    Full,
 }
 
 /// The queue of the row was full: there is no turn to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QueueFull;
 
-impl Turn {
+impl Part {
+    /// Of a row that is not being written yet.
+    pub(crate) const fn none() -> Part {
+        Part { row: 0, place: Place::Out }
+    }
+
     /// It need not wait for anyone.
     pub(crate) fn is_first(&self) -> bool {
         matches!(self.place, Place::First)
@@ -175,38 +187,13 @@ impl Turn {
     pub(crate) async fn come(&mut self) -> Result<(), QueueFull> {
         match &mut self.place {
             Place::First => Ok(()),
-            Place::None => Err(QueueFull),
             Place::Behind(before) => {
-                // The sender is passed on or used, never lost: see `drop`.
+                // The sender is passed on or used, never lost: see `RowOrder::end`.
                 let _told = before.await;
-                self.held = true;
                 self.place = Place::First;
                 Ok(())
             }
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if let Place::Behind(before) = &mut self.place {
-            // The turn may have been handed over after the last look: closing makes that visible, then pass it on.
-            before.close();
-            self.held = before.try_recv().is_ok();
-        }
-        if let Some(order) = self.order.take()
-            && self.held
-        {
-            order.leave(self.row, |entry| {
-                entry.busy = false;
-                while let Some(next) = entry.queue.pop_front() {
-                    // One that was given up meanwhile is skipped.
-                    if next.send(()).is_ok() {
-                        entry.busy = true;
-                        break;
-                    }
-                }
-            });
+            Place::Full | Place::Out | Place::Writing => Err(QueueFull),
         }
     }
 }
@@ -217,80 +204,123 @@ mod tests {
     use super::*;
     use futures::FutureExt;
 
-    fn order() -> Arc<RowOrder> {
-        Arc::new(RowOrder::new())
+    /// One write, which ends when it is dropped.
+    struct Write<'a> {
+        order: &'a RowOrder,
+        part: Part,
     }
 
-    fn is_empty(order: &RowOrder) -> bool {
-        order.shards.iter().all(|shard| shard.lock().unwrap().is_empty())
+    impl Drop for Write<'_> {
+        fn drop(&mut self) {
+            self.order.end(&mut self.part);
+        }
+    }
+
+    impl RowOrder {
+        fn write(&self, row: u64) -> Write<'_> {
+            Write { order: self, part: self.begin(row) }
+        }
+
+        fn accept(&self, row: u64) -> (Write<'_>, Order) {
+            let mut write = self.write(row);
+            let known = write.accepted();
+            (write, known)
+        }
+
+        fn is_empty(&self) -> bool {
+            self.shards.iter().all(|shard| shard.lock().unwrap().is_empty())
+        }
+    }
+
+    impl Write<'_> {
+        fn accepted(&mut self) -> Order {
+            self.order.accepted(&mut self.part)
+        }
+
+        async fn come(&mut self) -> Result<(), QueueFull> {
+            self.part.come().await
+        }
     }
 
     #[tokio::test]
     async fn secondary_writes_of_a_row_go_one_after_the_other() {
-        let order = order();
-        let (mut first, one) = order.begin(7).accepted();
-        let (mut second, two) = order.begin(7).accepted();
+        let order = RowOrder::new();
+        let (mut first, one) = order.accept(7);
+        let (mut second, two) = order.accept(7);
         assert_eq!((one, two), (Order::Known, Order::Known));
         first.come().await.unwrap();
         assert!(second.come().now_or_never().is_none());
         drop(first);
         second.come().await.unwrap();
         drop(second);
-        assert!(is_empty(&order));
+        assert!(order.is_empty());
     }
 
     #[test]
     fn overlapping_authoritative_writes_both_say_so() {
-        let order = order();
-        let (a, b) = (order.begin(7), order.begin(7));
-        let (turn_a, a) = a.accepted();
-        let (turn_b, b) = b.accepted();
-        assert_eq!((a, b), (Order::Overlapped, Order::Overlapped));
-        let (turn_c, c) = order.begin(7).accepted();
-        assert_eq!(c, Order::Known);
-        drop((turn_a, turn_b, turn_c));
-        assert!(is_empty(&order));
+        let order = RowOrder::new();
+        let (mut a, mut b) = (order.write(7), order.write(7));
+        assert_eq!((a.accepted(), b.accepted()), (Order::Overlapped, Order::Overlapped));
+        let (c, known) = order.accept(7);
+        assert_eq!(known, Order::Known);
+        drop((a, b, c));
+        assert!(order.is_empty());
     }
 
     #[tokio::test]
     async fn a_turn_given_up_while_waiting_is_passed_on() {
-        let order = order();
-        let (first, _) = order.begin(7).accepted();
-        let (mut second, _) = order.begin(7).accepted();
-        let (mut third, _) = order.begin(7).accepted();
+        let order = RowOrder::new();
+        let (first, _) = order.accept(7);
+        let (mut second, _) = order.accept(7);
+        let (mut third, _) = order.accept(7);
         assert!(second.come().now_or_never().is_none());
         drop(first);
         // The second was handed the turn and is dropped without having looked.
         drop(second);
         third.come().now_or_never().unwrap().unwrap();
         drop(third);
-        assert!(is_empty(&order));
+        assert!(order.is_empty());
     }
 
     #[test]
     fn a_refused_write_leaves_nothing_behind() {
-        let order = order();
-        drop(order.begin(7));
-        assert!(is_empty(&order));
+        let order = RowOrder::new();
+        drop(order.write(7));
+        assert!(order.is_empty());
     }
 
     #[test]
     fn a_long_queue_is_cut() {
-        let order = order();
-        let mut turns: Vec<_> = (0..=LONGEST_QUEUE).map(|_| order.begin(7).accepted().0).collect();
-        let (mut late, _) = order.begin(7).accepted();
+        let order = RowOrder::new();
+        let mut turns: Vec<_> = (0..=LONGEST_QUEUE).map(|_| order.accept(7).0).collect();
+        let (mut late, _) = order.accept(7);
         assert_eq!(late.come().now_or_never(), Some(Err(QueueFull)));
         assert_ne!(turns[0].come().now_or_never(), Some(Err(QueueFull)));
         drop(late);
         drop(turns);
-        assert!(is_empty(&order));
+        assert!(order.is_empty());
     }
 
     #[tokio::test]
     async fn other_rows_do_not_wait() {
-        let order = order();
-        let (_held, _) = order.begin(7).accepted();
-        let (mut other, _) = order.begin(7 + SHARDS as u64).accepted();
+        let order = RowOrder::new();
+        let (_held, _) = order.accept(7);
+        let (mut other, _) = order.accept(7 + SHARDS as u64);
         assert_eq!(other.come().now_or_never(), Some(Ok(())));
+    }
+
+    #[test]
+    fn what_has_ended_cannot_end_again() {
+        let order = RowOrder::new();
+        let (mut first, _) = order.accept(7);
+        let (second, _) = order.accept(7);
+        first.order.end(&mut first.part);
+        // The turn is the second's now: ending the first once more must not take it away.
+        first.order.end(&mut first.part);
+        let (mut third, _) = order.accept(7);
+        assert_eq!(third.come().now_or_never(), None);
+        assert_eq!(first.accepted(), Order::Overlapped);
+        drop((first, second, third));
+        assert!(order.is_empty());
     }
 }

@@ -66,7 +66,7 @@ impl Prepared {
                     Err(_panic) => mirroring.not_begun(),
                 }
             }
-            (Some(State::Single(epoch)), _) => Ending::new(&self.operation.inner, epoch).known(),
+            (Some(State::Single(epoch)), _) => Ending::new(self.operation.inner(), epoch).known(),
             (Some(State::Mirrored(_)) | None, _) => {}
         }
     }
@@ -75,7 +75,7 @@ impl Prepared {
     pub fn rolled_back(mut self) {
         match self.state.take() {
             Some(State::Mirrored(mirroring)) => mirroring.nothing_written(),
-            Some(State::Single(epoch)) => Ending::new(&self.operation.inner, epoch).known(),
+            Some(State::Single(epoch)) => Ending::new(self.operation.inner(), epoch).known(),
             None => {}
         }
     }
@@ -84,7 +84,7 @@ impl Prepared {
 impl Drop for Prepared {
     fn drop(&mut self) {
         if let Some(State::Single(epoch)) = self.state.take() {
-            drop(Ending::new(&self.operation.inner, epoch));
+            drop(Ending::new(self.operation.inner(), epoch));
         }
     }
 }

@@ -1,14 +1,14 @@
 //! How a write ends: known, or lingering; mirrored, or marked.
 
-use super::order::{Order, QueueFull, Turn, Writing};
+use super::order::Order;
 use super::{KeyText, Mirror, Rows, Touched};
 use crate::epoch::Epoch;
 use crate::key::Key;
 use crate::migration::Inner;
 use crate::observe::{Counter, OperationStats, Timing};
 use crate::operation::{Operation, sampled};
-use crate::secondary::{Outcome, Permit, guarded};
-use crossfade_core::{Checks, Effect, MarkReason, Options, Side};
+use crate::secondary::{Outcome, guarded};
+use crossfade_core::{Checks, Effect, MarkReason, Side};
 #[cfg(not(feature = "testing"))]
 use futures::FutureExt;
 use std::future::Future;
@@ -72,20 +72,19 @@ impl Drop for Lingering {
     }
 }
 
-/// A dual write from its decision to its last effect. Dropped at any moment it leaves its rows marked.
+/// A dual write from its decision to its last effect. Dropped at any moment it leaves its rows marked. It goes from hand
+/// to hand, so that it is kept small.
 pub(crate) struct Mirroring {
-    inner: Arc<Inner>,
-    stats: Arc<OperationStats>,
+    operation: Operation,
     epoch: Option<Arc<Epoch>>,
     rows: Rows,
     authority: Side,
-    writing: Vec<Writing>,
-    /// The first row's part in the row order; apart from `writing`, so that the common case allocates nothing.
-    first: Option<Writing>,
     /// What to remember if it is dropped now.
     if_dropped: Option<MarkReason>,
     named: Named,
     timing: Timing,
+    /// It has a part of the budget.
+    budgeted: bool,
 }
 
 /// When the row of a write was known.
@@ -98,26 +97,20 @@ enum Named {
 }
 
 impl Mirroring {
-    pub(crate) fn begin(operation: &Operation, epoch: Arc<Epoch>, rows: Rows, authority: Side) -> Mirroring {
-        let inner = Arc::clone(&operation.inner);
-        let begin = |row: &Touched| inner.order.begin(row.digest());
-        let touched = rows.touched();
-        let first = touched.first().map(begin);
-        let writing = touched.iter().skip(1).map(begin).collect();
-        for row in touched {
-            inner.in_flight.begin(row.bucket());
+    pub(crate) fn begin(operation: &Operation, epoch: Arc<Epoch>, mut rows: Rows, authority: Side) -> Mirroring {
+        for row in rows.touched_mut() {
+            row.begin(&operation.inner().order);
+            operation.inner().in_flight.begin(row.bucket());
         }
         Mirroring {
-            stats: Arc::clone(&operation.stats),
+            operation: operation.clone(),
             epoch: Some(epoch),
             rows,
             authority,
-            writing,
-            first,
             if_dropped: Some(MarkReason::AuthorityUnknown),
             named: Named::Before,
-            timing: operation.stats.timing(),
-            inner,
+            timing: operation.stats().timing(),
+            budgeted: false,
         }
     }
 
@@ -127,13 +120,13 @@ impl Mirroring {
     }
 
     fn mark(&self, reason: MarkReason) {
-        self.stats.count(Counter::Marked);
+        self.operation.stats().count(Counter::Marked);
         let linger = self.epoch.as_ref().map(|epoch| epoch.plan.options().linger).unwrap_or_default();
         if matches!(self.rows, Rows::Unknown | Rows::ToCome { .. }) {
-            self.inner.marks.suspect_everything();
+            self.operation.inner().marks.suspect_everything();
         }
         for row in self.rows.touched() {
-            self.inner.marks.set(&row.id(), reason, linger);
+            self.operation.inner().marks.set(&row.id(), reason, linger);
         }
     }
 
@@ -142,12 +135,13 @@ impl Mirroring {
         let Rows::ToCome { key, bucket } = &self.rows else { return };
         let Ok(row) = KeyText::of_row(row) else {
             // Without a name only a verification finds it again.
-            self.inner.marks.suspect_everything();
+            self.operation.inner().marks.suspect_everything();
             return;
         };
-        self.first = Some(self.inner.order.begin(row.digest()));
-        self.inner.in_flight.begin(*bucket);
-        self.rows = Rows::One(Touched::named(key.clone(), row, *bucket));
+        let mut row = Touched::named(key.clone(), row, *bucket);
+        row.begin(&self.operation.inner().order);
+        self.operation.inner().in_flight.begin(*bucket);
+        self.rows = Rows::One(row);
         self.named = Named::After;
     }
 
@@ -158,7 +152,7 @@ impl Mirroring {
 
     /// The authority accepted the write, and the secondary's could not be made.
     pub(crate) fn not_begun(mut self) {
-        self.stats.count(Counter::SecondaryPanics);
+        self.operation.stats().count(Counter::SecondaryPanics);
         self.if_dropped = Some(MarkReason::SecondaryFailed);
     }
 
@@ -187,25 +181,20 @@ impl Mirroring {
     {
         // From here until the task has ended, whatever happens, the secondary's state is unknown.
         self.if_dropped = Some(MarkReason::SecondaryUnknown);
-        let Some(epoch) = &self.epoch else { return Running(None) };
-        let options = epoch.plan.options();
-        let (bounds, in_flight) = (Bounds::of(options), options.secondary_in_flight);
+        let inner = operation.inner();
         let mut overlapped = false;
-        let mut accepted = |writing: Writing| {
-            let (turn, order) = writing.accepted();
-            overlapped |= order == Order::Overlapped;
-            turn
-        };
-        let first = self.first.take().map(&mut accepted);
-        let rest: Vec<Turn> = std::mem::take(&mut self.writing).into_iter().map(accepted).collect();
-        let Some(permit) = operation.inner.budget.acquire(in_flight) else {
+        for row in self.rows.touched_mut() {
+            overlapped |= row.accepted(&inner.order) == Order::Overlapped;
+        }
+        let Some(epoch) = &self.epoch else { return Running(None) };
+        let (limit, wait) = (epoch.plan.options().secondary_in_flight, epoch.plan.options().secondary_wait);
+        self.budgeted = inner.budget.take(limit);
+        if !self.budgeted {
             self.if_dropped = Some(MarkReason::OverBudget);
-            // Marked before the row's next write may go.
-            drop(self);
             return Running(None);
-        };
-        let task = Secondary { mirroring: self, first, rest, overlapped, kind, bounds, _permit: permit };
-        Running(Some((operation.inner.runtime.spawn(task.run(effect_of, call)), bounds.wait)))
+        }
+        let task = Secondary { mirroring: self, overlapped, kind };
+        Running(Some((inner.runtime.spawn(task.run(effect_of, call)), wait)))
     }
 }
 
@@ -218,39 +207,21 @@ impl Running {
     pub(crate) async fn within(self, operation: &Operation) {
         let Some((mut running, wait)) = self.0 else { return };
         // A store in this process has often answered by the caller's next turn: only then is a timer worth its price.
-        let mut until = None;
+        let mut looked = false;
         let at_once = std::future::poll_fn(|context| {
             if Pin::new(&mut running).poll(context).is_ready() {
                 return Poll::Ready(true);
             }
-            if until.is_some() {
+            if looked {
                 return Poll::Ready(false);
             }
-            until = Some(Instant::now() + wait);
+            looked = true;
             context.waker().wake_by_ref();
             Poll::Pending
         });
-        if at_once.await {
-            return;
+        if !at_once.await && tokio::time::timeout(wait, running).await.is_err() {
+            operation.stats().count(Counter::SecondaryLate);
         }
-        let until = until.unwrap_or_else(|| Instant::now() + wait);
-        if tokio::time::timeout_at(until, running).await.is_err() {
-            operation.stats.count(Counter::SecondaryLate);
-        }
-    }
-}
-
-/// What the plan says of a secondary write.
-#[derive(Debug, Clone, Copy)]
-struct Bounds {
-    wait: Duration,
-    timeout: Duration,
-    checks: Checks,
-}
-
-impl Bounds {
-    fn of(options: &Options) -> Bounds {
-        Bounds { wait: options.secondary_wait, timeout: options.secondary_timeout, checks: options.checks }
     }
 }
 
@@ -261,12 +232,18 @@ impl Drop for Mirroring {
             if reason.lingers()
                 && let Some(epoch) = self.epoch.take()
             {
-                linger(&self.inner, epoch);
+                linger(self.operation.inner(), epoch);
             }
         }
-        // After the mark: whoever sees neither knows that the write has reached both sides.
-        for row in self.rows.touched() {
-            self.inner.in_flight.end(row.bucket());
+        let inner = self.operation.inner();
+        // After the mark: whoever sees neither knows that the write has reached both sides, and a row's next write goes
+        // only then.
+        for row in self.rows.touched_mut() {
+            inner.in_flight.end(row.bucket());
+            row.end(&inner.order);
+        }
+        if self.budgeted {
+            inner.budget.give_back();
         }
     }
 }
@@ -274,12 +251,8 @@ impl Drop for Mirroring {
 /// The secondary's part of a dual write, on its own task.
 struct Secondary {
     mirroring: Mirroring,
-    first: Option<Turn>,
-    rest: Vec<Turn>,
     overlapped: bool,
     kind: Mirror,
-    bounds: Bounds,
-    _permit: Permit,
 }
 
 impl Secondary {
@@ -291,37 +264,40 @@ impl Secondary {
         S: Future<Output = Result<(), E>> + Send + 'static,
     {
         async move {
-            // As a whole, the permit too: a block that names its fields would take only those along.
+            // As a whole: a block that names its fields would take only those along.
             let this = &mut self;
-            let Bounds { timeout, checks, .. } = this.bounds;
-            if !this.rest.is_empty() {
-                // Batches that wait for one another's rows could wait for ever: unless it is first everywhere, the
-                // batch goes at once, and its rows are marked.
-                for turn in this.first.iter_mut().chain(&mut this.rest) {
-                    this.overlapped |= !turn.is_first();
-                }
-            } else if let Some(turn) = &mut this.first
-                && !turn.is_first()
-            {
-                match tokio::time::timeout(timeout, turn.come()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(QueueFull)) | Err(_) => {
+            // It holds its epoch to the end.
+            let Some((timeout, checks)) = this.mirroring.epoch.as_ref().map(|epoch| {
+                let options = epoch.plan.options();
+                (options.secondary_timeout, options.checks)
+            }) else {
+                return;
+            };
+            match this.mirroring.rows.touched_mut() {
+                [] => {}
+                [row] => {
+                    if !row.part().is_first()
+                        && !matches!(tokio::time::timeout(timeout, row.part().come()).await, Ok(Ok(())))
+                    {
                         this.mirroring.if_dropped = Some(MarkReason::OverBudget);
                         return;
                     }
                 }
+                // Batches that wait for one another's rows could wait for ever: unless it is first everywhere, the
+                // batch goes at once, and its rows are marked.
+                batch => this.overlapped |= batch.iter_mut().any(|row| !row.part().is_first()),
             }
             let began = this.mirroring.clock();
             #[cfg(feature = "testing")]
-            let call = this.mirroring.inner.faults.meet(&this.mirroring.inner.runtime, call);
+            let call = this.mirroring.operation.inner().faults.meet(&this.mirroring.operation.inner().runtime, call);
             #[cfg(not(feature = "testing"))]
             let call = call.map(Ok::<_, Effect>);
             let ended = guarded(call, timeout).await;
             let mirroring = &mut this.mirroring;
             if let Some(began) = began {
-                mirroring.stats.latency(mirroring.authority.other(), began.elapsed());
+                mirroring.operation.stats().latency(mirroring.authority.other(), began.elapsed());
             }
-            let effect = effect_of_outcome(&mirroring.stats, ended, effect_of);
+            let effect = effect_of_outcome(mirroring.operation.stats(), ended, effect_of);
             mirroring.if_dropped = match (effect.mark_of_secondary(), this.overlapped, this.kind) {
                 (Some(reason), _, _) => Some(reason),
                 (None, true, _) => Some(MarkReason::Overlapped),
@@ -341,12 +317,12 @@ impl Secondary {
     /// R5: reads both sides after the fact. The check belongs to the operation, which goes on holding its epoch.
     async fn check(&mut self, timeout: Duration) {
         let mirroring = &mut self.mirroring;
-        let Some(rows) = mirroring.inner.rows.get().cloned() else { return };
+        let Some(rows) = mirroring.operation.inner().rows.get().cloned() else { return };
         for row in mirroring.rows.touched() {
-            mirroring.stats.count(Counter::Checked);
+            mirroring.operation.stats().count(Counter::Checked);
             // A check that comes to no answer leaves the row as doubtful as one that differed.
             if !matches!(rows.equal(row.row(), mirroring.authority, timeout).await, Ok(true)) {
-                mirroring.stats.count(Counter::ChecksDiffered);
+                mirroring.operation.stats().count(Counter::ChecksDiffered);
                 mirroring.if_dropped = Some(MarkReason::CheckDiffered);
             }
         }

@@ -1,6 +1,7 @@
 //! A row that a write touches, kept without allocating where its keys are short: almost no write leaves a mark, and
 //! only a mark needs the row's name for longer.
 
+use super::order::{Order, Part, RowOrder};
 use crate::key::Key;
 use crate::marks::RowId;
 use crossfade_core::{Bucket, CohortKey, MissingKey};
@@ -12,6 +13,7 @@ pub(crate) struct Touched {
     row: KeyText,
     key: KeyText,
     bucket: Bucket,
+    part: Part,
 }
 
 impl Touched {
@@ -21,17 +23,32 @@ impl Touched {
         row: &(impl Key + ?Sized),
         bucket: Bucket,
     ) -> Result<Touched, MissingKey> {
-        Ok(Touched { row: KeyText::of_row(row)?, key: KeyText::of(key), bucket })
+        Ok(Touched { row: KeyText::of_row(row)?, key: KeyText::of(key), bucket, part: Part::none() })
     }
 
     /// The row whose key came later.
     pub(crate) fn named(key: KeyText, row: KeyText, bucket: Bucket) -> Touched {
-        Touched { row, key, bucket }
+        Touched { row, key, bucket, part: Part::none() }
     }
 
-    /// Names the row in the row order.
-    pub(crate) fn digest(&self) -> u64 {
-        self.row.digest()
+    /// Its authoritative write begins.
+    pub(crate) fn begin(&mut self, order: &RowOrder) {
+        self.part = order.begin(self.row.digest());
+    }
+
+    /// The authority accepted the write.
+    pub(crate) fn accepted(&mut self, order: &RowOrder) -> Order {
+        order.accepted(&mut self.part)
+    }
+
+    /// The write has ended on both sides, or for good.
+    pub(crate) fn end(&mut self, order: &RowOrder) {
+        order.end(&mut self.part);
+    }
+
+    /// Its part in the row order.
+    pub(crate) fn part(&mut self) -> &mut Part {
+        &mut self.part
     }
 
     /// Canonical text of the row key.
