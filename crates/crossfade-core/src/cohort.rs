@@ -165,6 +165,18 @@ mod tests {
         assert_eq!(format!("{:?}", Salt::new("x")), "Salt(\"x\")");
     }
 
+    #[test]
+    fn the_way_of_hashing_changes_at_no_length() {
+        let text = "0123456789abcdef".repeat(9);
+        for salt in (0..=HEAD + 2).map(|length| &text[..length]) {
+            for key in (1..=SHORT + 2).map(|length| &text[..length]) {
+                let whole = [salt.as_bytes(), &[0], key.as_bytes()].concat();
+                let hash = Salt::new(salt).hash(CohortKey::new(key).unwrap());
+                assert_eq!(hash, xxhash_rust::xxh3::xxh3_64(&whole), "{} and {}", salt.len(), key.len());
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn short_and_long_ways_of_hashing_agree(salt in ".{0,120}", key in ".{1,200}") {

@@ -268,6 +268,22 @@ mod tests {
     }
 
     #[test]
+    fn a_verification_that_is_too_old_says_what_came_after_it() {
+        let said = |before| Blocker::VerificationTooOld(before).to_string();
+        for (before, what) in [
+            (Before::Backfill, "the backfill ended"),
+            (Before::Repair, "the last repair ended"),
+            (Before::DualWrite, "the last keys entered dual-write"),
+            (Before::FullChecks, "all dual writes were checked"),
+        ] {
+            assert_eq!(
+                said(before),
+                format!("the last verification began before {what}: run `crossfade verify` again")
+            );
+        }
+    }
+
+    #[test]
     fn nothing_shown_is_everything_missing() {
         let Answer::NoGo(blockers) = Gate::Converged.answer(&Evidence::default()) else { panic!("go on no evidence") };
         let codes: Vec<_> = blockers.iter().map(Blocker::code).collect();

@@ -122,19 +122,27 @@ mod tests {
         assert_eq!(Effect::Unknown.mark_of_secondary(), Some(MarkReason::SecondaryUnknown));
     }
 
+    const ALL: [MarkReason; 8] = [
+        MarkReason::AuthorityUnknown,
+        MarkReason::SecondaryFailed,
+        MarkReason::SecondaryUnknown,
+        MarkReason::OverBudget,
+        MarkReason::Overlapped,
+        MarkReason::Replayed,
+        MarkReason::CheckDiffered,
+        MarkReason::Prepared,
+    ];
+
+    #[test]
+    fn a_mark_passes_in_a_hold_where_both_sides_answered() {
+        let passing: Vec<_> = ALL.into_iter().filter(|reason| reason.passes_in_a_hold()).collect();
+        assert_eq!(passing, [MarkReason::Overlapped, MarkReason::Replayed, MarkReason::CheckDiffered]);
+        assert!(passing.iter().all(|reason| !reason.lingers()));
+    }
+
     #[test]
     fn every_unknown_effect_lingers() {
-        let all = [
-            MarkReason::AuthorityUnknown,
-            MarkReason::SecondaryFailed,
-            MarkReason::SecondaryUnknown,
-            MarkReason::OverBudget,
-            MarkReason::Overlapped,
-            MarkReason::Replayed,
-            MarkReason::CheckDiffered,
-            MarkReason::Prepared,
-        ];
-        for reason in all {
+        for reason in ALL {
             assert_eq!(serde_json::to_string(&reason).unwrap(), format!("\"{reason}\""));
             let unknown = reason.name().ends_with("unknown") || reason == MarkReason::Prepared;
             assert_eq!(reason.lingers(), unknown, "{reason}");

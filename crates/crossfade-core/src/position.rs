@@ -225,6 +225,34 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn the_key_at_the_ramps_edge_is_not_over_it() {
+        let stage_of = |share, bucket| {
+            let at = Position::ramping(Stage::DualWrite.edge().unwrap(), Share::from_buckets(share).unwrap());
+            at.stage_of(Bucket::new(bucket).unwrap(), CohortKey::new("u1").unwrap())
+        };
+        assert_eq!((stage_of(7, 6), stage_of(7, 7)), (Stage::Shadow, Stage::DualWrite));
+        assert_eq!((stage_of(0, 0), stage_of(1, 0)), (Stage::DualWrite, Stage::Shadow));
+        assert_eq!((stage_of(99_999, 99_999), stage_of(100_000, 99_999)), (Stage::DualWrite, Stage::Shadow));
+    }
+
+    #[test]
+    fn keys_stand_at_one_end_of_an_empty_or_full_ramp_unless_some_are_pinned() {
+        let edge = Stage::DualWrite.edge().unwrap();
+        let (earlier, later) = (Stage::DualWrite, Stage::Shadow);
+        for (share, alone) in [(Share::NONE, earlier), (Share::ALL, later)] {
+            let at = Position::ramping(edge, share);
+            assert_eq!(at.occupied(), (alone, alone));
+            for end in [End::Earlier, End::Later] {
+                let pinned = at.clone().with_pins(vec![Pin { key: "us".into(), end }]);
+                assert_eq!(pinned.occupied(), (earlier, later));
+            }
+        }
+        let half = Position::ramping(edge, Share::from_buckets(50_000).unwrap());
+        assert_eq!(half.occupied(), (earlier, later));
+        assert_eq!(Position::at(earlier).occupied(), (earlier, earlier));
+    }
+
+    #[test]
     fn pins_sit_at_their_end_while_the_ramp_is_open() {
         let edge = Stage::DualWrite.edge().unwrap();
         let pins = vec![
