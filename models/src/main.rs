@@ -7,14 +7,15 @@
 //! crossfade-models NAME...          only scopes and rules whose name contains one of these
 //! ```
 
-use crossfade_models::check::{Findings, check};
+use crossfade_models::check::{Findings, check, check_big};
 use crossfade_models::model::Protocol;
 use crossfade_models::rules::{Dropped, Rule};
 use crossfade_models::scopes::{self, Scope};
 use crossfade_models::trace;
+use std::cell::Cell;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 struct Wish {
     big: bool,
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     let mut failures = 0;
     let scopes = if wish.big { scopes::big() } else { scopes::small() };
     for scope in scopes.iter().filter(|scope| wish.wants(scope.name)) {
-        failures += u32::from(!holds(scope));
+        failures += u32::from(!holds(scope, wish.big));
     }
     if !wish.big {
         for rule in Rule::ALL.iter().filter(|rule| wish.wants(&rule.file())) {
@@ -50,9 +51,17 @@ fn main() -> ExitCode {
 }
 
 /// With every rule, no run of the scope breaks a promise, and what should be reachable is.
-fn holds(scope: &Scope) -> bool {
+fn holds(scope: &Scope, big: bool) -> bool {
     let began = Instant::now();
-    let Findings { states, depth, broken, unreached } = check(scope, Dropped::NOTHING);
+    let told = Cell::new(Instant::now());
+    let progress = |states: usize| {
+        if told.get().elapsed() >= Duration::from_secs(5) {
+            told.set(Instant::now());
+            eprintln!("{:28} {states:>9} states so far, {:6.1} s", scope.name, began.elapsed().as_secs_f64());
+        }
+    };
+    let found = if big { check_big(scope, progress) } else { check(scope, Dropped::NOTHING) };
+    let Findings { states, depth, broken, unreached } = found;
     let time = began.elapsed().as_secs_f64();
     println!("{:28} {states:>9} states, {depth:>3} steps deep, {time:6.1} s", scope.name);
     if let Some(broken) = &broken {
