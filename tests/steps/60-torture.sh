@@ -14,14 +14,20 @@ count() { # what, expected exit code, actual
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 
+# Chosen from the whole workspace and beside an example, as `./test` builds it: alone, or without what the examples ask
+# for, it would ask its dependencies for other features, and build them all again.
+build() {
+    cargo build --quiet ${CI:+--locked} --workspace --exclude crossfade-bench --bin crossfade-torture --example service "$@"
+}
+
 # An earlier run may have left the broken one there.
-cargo build --quiet ${CI:+--locked} -p crossfade-torture
+build
 target/debug/crossfade-torture --seconds 60 --json | tee "$work/told"
 count "torture" 0 "${PIPESTATUS[0]}"
 grep -q '"event":"missing"' "$work/told"
 count "a part of the torture that was not there" 1 $?
 
-cargo build --quiet ${CI:+--locked} -p crossfade-torture --features broken && cp target/debug/crossfade-torture "$work/broken"
+build --features crossfade-torture/broken && cp target/debug/crossfade-torture "$work/broken"
 count "build of the broken variants" 0 $?
 for variant in no-hold insert-if-absent; do
     "$work/broken" --seconds 110 --json --quiet-every 15 --glance-every 5 --broken "$variant"
