@@ -176,5 +176,7 @@ fn a_held_plan_survives_its_spec_and_is_another_plan() {
         assert_eq!(&Plan::new(plan.spec()).unwrap(), plan);
     }
     assert_ne!(hold.fingerprint(), settled.fingerprint());
+    // Whoever settles a plan holds nobody any more.
+    assert_eq!(hold.settled_at(settled.position().clone()).as_ref(), Ok(&settled));
     assert_eq!(settled.migration(), "events");
 }
