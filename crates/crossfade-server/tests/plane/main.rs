@@ -10,3 +10,4 @@ mod steps;
 mod support;
 mod surface;
 mod tls;
+mod values;
