@@ -18,6 +18,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use crossfade_core::SampleValues;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 /// The whole file. Tables that are not named here are kept as they are.
@@ -54,6 +55,10 @@ pub struct MigrationConfig {
     /// Mixed into the bucket of every key; default: the migration's id.
     #[serde(default)]
     pub salt: Option<String>,
+    /// Whether samples of reads that differed carry both values, for operators; default: withheld. For the plan that the
+    /// control plane makes of it.
+    #[serde(default, rename = "sample-values")]
+    pub sample_values: SampleValues,
     /// Tables by their name in the source.
     #[serde(default)]
     pub table: BTreeMap<String, TableConfig>,

@@ -3,14 +3,15 @@
 //! Values below 32 have a bucket each. A larger value with its highest bit at `2^o` (o >= 5) falls into bucket
 //! `32 * (o - 4) + ((v >> (o - 5)) - 32)`. Another language can reproduce it from this line.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::cmp::Ordering;
 
 const STEPS: u64 = 32;
 const STEP_BITS: u32 = 5;
 
 /// Counts per bucket, of whole microseconds on every surface of crossfade.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(try_from = "Vec<(u16, u64)>", into = "Vec<(u16, u64)>")]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Histogram {
     /// Sorted by bucket, no bucket twice, none empty.
     counts: Vec<(u16, u64)>,
@@ -68,11 +69,44 @@ impl Histogram {
         }
     }
 
-    /// Adds all counts of another.
+    /// Adds all counts of another. Both are sorted: one pass, and nothing moves where the buckets are known already.
     pub fn merge(&mut self, other: &Histogram) {
-        for &(bucket, count) in &other.counts {
-            self.add(bucket, count);
+        let mut at = 0;
+        for (place, &(bucket, count)) in other.counts.iter().enumerate() {
+            while self.counts.get(at).is_some_and(|(known, _)| *known < bucket) {
+                at += 1;
+            }
+            match self.counts.get_mut(at) {
+                Some((known, sum)) if *known == bucket => *sum = sum.saturating_add(count),
+                Some(_) => return self.merge_from(at, &other.counts[place..]),
+                None => {
+                    self.counts.extend_from_slice(&other.counts[place..]);
+                    return;
+                }
+            }
         }
+    }
+
+    /// The rest of a merge that brings new buckets: what stands from `at` on is woven together with it.
+    fn merge_from(&mut self, at: usize, others: &[(u16, u64)]) {
+        let ours = self.counts.split_off(at);
+        self.counts.reserve(ours.len() + others.len());
+        let (mut ours, mut others) = (ours.into_iter().peekable(), others.iter().copied().peekable());
+        while let (Some(our), Some(other)) = (ours.peek(), others.peek()) {
+            let next = match our.0.cmp(&other.0) {
+                Ordering::Less => ours.next(),
+                Ordering::Greater => others.next(),
+                Ordering::Equal => {
+                    let sum = (our.0, our.1.saturating_add(other.1));
+                    ours.next();
+                    others.next();
+                    Some(sum)
+                }
+            };
+            self.counts.extend(next);
+        }
+        self.counts.extend(ours);
+        self.counts.extend(others);
     }
 
     /// How many values were counted.
@@ -103,23 +137,41 @@ impl Histogram {
     }
 }
 
-impl TryFrom<Vec<(u16, u64)>> for Histogram {
-    type Error = BadHistogram;
-
-    fn try_from(counts: Vec<(u16, u64)>) -> Result<Histogram, BadHistogram> {
-        let rising = counts.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        let inside = counts.last().is_none_or(|(bucket, _)| *bucket < Histogram::BUCKETS);
-        if rising && inside && counts.iter().all(|(_, count)| *count > 0) {
-            Ok(Histogram { counts })
-        } else {
-            Err(BadHistogram)
-        }
+impl Serialize for Histogram {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.counts.serialize(serializer)
     }
 }
 
-impl From<Histogram> for Vec<(u16, u64)> {
-    fn from(histogram: Histogram) -> Vec<(u16, u64)> {
-        histogram.counts
+impl<'de> Deserialize<'de> for Histogram {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Histogram, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Histogram;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of [bucket, count]")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Histogram, A::Error> {
+                // A thousand instances send several of these every second: each takes its memory once.
+                let mut counts: Vec<(u16, u64)> = Vec::new();
+                while let Some((bucket, count)) = pairs.next_element::<(u16, u64)>()? {
+                    let rising = counts.last().is_none_or(|(last, _)| *last < bucket);
+                    if !rising || bucket >= Histogram::BUCKETS || count == 0 {
+                        return Err(de::Error::custom(BadHistogram));
+                    }
+                    if counts.is_empty() {
+                        counts.reserve(64);
+                    }
+                    counts.push((bucket, count));
+                }
+                Ok(Histogram { counts })
+            }
+        }
+
+        deserializer.deserialize_seq(Pairs)
     }
 }
 

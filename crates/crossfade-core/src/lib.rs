@@ -35,7 +35,7 @@ pub use cohort::{Bucket, CohortKey, MissingKey, Salt};
 pub use evidence::{BackfillState, Evidence, Tick, Verdict, Verification};
 pub use gate::{Answer, Blocker, Gate};
 pub use mark::{Effect, MarkReason};
-pub use options::{Checks, History, Options};
+pub use options::{Checks, History, Options, SampleValues};
 pub use plan::{Decision, Phase, Plan, PlanError, PlanSpec};
 pub use position::{End, Pin, Position};
 pub use revision::Revision;

@@ -25,6 +25,25 @@ pub enum History {
     Moved,
 }
 
+/// Whether samples of reads that differed carry what differed. Row values stay in the application unless a migration opts in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SampleValues {
+    /// Field names alone, and a digest of the key.
+    #[default]
+    Withheld,
+    /// Both values as text too: kept in the process, sent to the control plane, and shown there to operators alone.
+    Shared,
+}
+
+impl SampleValues {
+    /// As by default: then a plan does not mention it, so that who does not know the option can read the plan.
+    #[must_use]
+    pub const fn are_withheld(&self) -> bool {
+        matches!(self, SampleValues::Withheld)
+    }
+}
+
 /// Sampling, bounds and budgets. Durations are whole milliseconds on every surface.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", default, deny_unknown_fields)]
@@ -53,6 +72,9 @@ pub struct Options {
     /// With a plan source that cannot acknowledge, how long every revision stands before the next (R12). Default: 0.
     #[serde(rename = "settle-ms", with = "millis")]
     pub settle: Duration,
+    /// Whether samples of reads that differed carry both values. Default: withheld.
+    #[serde(skip_serializing_if = "SampleValues::are_withheld")]
+    pub sample_values: SampleValues,
 }
 
 impl Default for Options {
@@ -67,6 +89,7 @@ impl Default for Options {
             linger: Duration::from_secs(5),
             hold_bound: Duration::from_secs(2),
             settle: Duration::ZERO,
+            sample_values: SampleValues::Withheld,
         }
     }
 }
@@ -103,5 +126,15 @@ mod tests {
         assert_eq!(serde_json::from_str::<Options>("{}").unwrap(), Options::default());
         assert_eq!(Options::default().checks, Checks::Sample("1".parse().unwrap()));
         assert!(serde_json::from_str::<Options>("{\"secondary-wait\":1}").is_err());
+    }
+
+    #[test]
+    fn a_plan_mentions_values_of_samples_only_where_they_are_shared() {
+        let json = serde_json::to_string(&Options::default()).unwrap();
+        assert!(!json.contains("sample-values"), "{json}");
+        let shared = Options { sample_values: SampleValues::Shared, ..Options::default() };
+        let json = serde_json::to_string(&shared).unwrap();
+        assert!(json.contains("\"sample-values\":\"shared\""), "{json}");
+        assert_eq!(serde_json::from_str::<Options>(&json).unwrap(), shared);
     }
 }

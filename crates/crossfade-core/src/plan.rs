@@ -392,6 +392,7 @@ fn check_options(options: &Options) -> Result<(), PlanError> {
         linger,
         hold_bound,
         settle,
+        sample_values: _,
     } = options;
     let refuse = |name, value: String, advice| Err(PlanError::Option { name, value, advice });
     let millis = |duration: &Duration| format!("{} ms", duration.as_millis());

@@ -1,7 +1,8 @@
 //! # crossfade-server: the control plane
 //!
 //! Flags that a whole fleet obeys: a revision follows only when every instance has acknowledged the one before (R3),
-//! authority moves by hold, move and release (R4), and gates ask for evidence (R7). It never sees row values.
+//! authority moves by hold, move and release (R4), and gates ask for evidence (R7). It sees row values only in
+//! samples of a migration that shares them, and shows them to operators alone.
 //!
 //! | subject | module |
 //! |---|---|

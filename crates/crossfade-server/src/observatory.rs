@@ -1,11 +1,13 @@
 //! What heartbeats say, kept in memory: who was heard of, and what was seen. Losing it costs no promise, so it is
-//! not in the log. Row values are not here: whatever an instance sends of them is dropped.
+//! not in the log. Row values are here only while the plan shares those of samples: otherwise whatever an instance sends of
+//! them is dropped, and what was kept goes with the plan that shared it.
 
 use crate::law::Migration;
 use crate::law::evidence::Presence;
 use crossfade_api::wire::{
     Comparisons, LatencyDoc, MismatchSample, Observations, OperationDoc, OperationStatus, Progress, SideDoc, WindowDoc,
 };
+use crossfade_core::SampleValues;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +21,8 @@ pub const WINDOW: Duration = Duration::from_secs(5);
 const SAMPLES: usize = 50;
 /// Operations known per migration; names beyond go under one name, so that a client cannot fill the memory.
 const OPERATIONS: usize = 200;
+/// The longest text of a value in a sample, in characters; the library sends a thousand and a mark of the cut.
+const VALUE: usize = 1_001;
 /// For so long an OFREP evaluation counts as "lately".
 const OFREP_LATELY: Duration = Duration::from_secs(600);
 
@@ -50,6 +54,8 @@ struct Place {
     windows: VecDeque<Window>,
     totals: Observations,
     evaluated: Evaluated,
+    /// What the plan in force says of the values of samples.
+    sample_values: SampleValues,
 }
 
 /// When flags of a migration were last evaluated over OFREP. Every evaluation says so, hence without a lock.
@@ -174,6 +180,16 @@ impl Observatory {
         }
     }
 
+    /// The plan in force says this of the values of samples. Those that were kept are forgotten when it withholds them.
+    pub fn share_values(&self, migration: &str, sample_values: SampleValues) {
+        let mut places = self.places();
+        let place = places.entry(migration.to_owned()).or_default();
+        place.sample_values = sample_values;
+        if sample_values.are_withheld() {
+            place.totals.mismatches.iter_mut().for_each(|sample| sample.values = None);
+        }
+    }
+
     /// Where evaluations over OFREP are noted.
     #[must_use]
     pub fn evaluated(&self, migration: &str) -> Evaluated {
@@ -274,21 +290,26 @@ impl Place {
 
     fn observe(&mut self, seen: &Observations) {
         self.turn();
-        let Place { windows, totals, .. } = self;
-        // No migration can opt in yet, so nobody's word is taken for it.
-        let without = |sample: &MismatchSample| MismatchSample { values: None, ..sample.clone() };
-        let mismatches = seen.mismatches.iter().rev().take(SAMPLES).rev().map(without).collect();
-        let mut bounded = Observations { mismatches, ..Observations::default() };
+        let Place { windows, totals, sample_values, .. } = self;
+        let mut window = windows.back_mut();
         for (name, doc) in &seen.operations {
             let known = totals.operations.contains_key(name) || totals.operations.len() < OPERATIONS;
             let name = if known && name.len() <= 128 { name.as_str() } else { "(others)" };
-            bounded.operations.entry(name.to_owned()).or_default().merge(doc);
+            totals.merge_operation(name, doc);
+            if let Some(window) = &mut window {
+                window.seen.merge_operation(name, doc);
+            }
         }
-        totals.merge(&bounded, SAMPLES);
-        if let Some(window) = windows.back_mut() {
-            bounded.mismatches.clear();
-            window.seen.merge(&bounded, 0);
-        }
+        // An instance may hold an older plan, or say what it likes: the plan in force decides.
+        let bounded = |sample: &MismatchSample| MismatchSample {
+            values: match sample_values {
+                SampleValues::Withheld => None,
+                SampleValues::Shared => sample.values.as_ref().map(|values| values.each_ref().map(|text| cut(text))),
+            },
+            ..sample.clone()
+        };
+        let mismatches = seen.mismatches.iter().rev().take(SAMPLES).rev().map(bounded).collect();
+        totals.merge(&Observations { mismatches, ..Observations::default() }, SAMPLES);
     }
 
     fn since(&self, age: Duration) -> Observations {
@@ -298,6 +319,10 @@ impl Place {
         }
         sum
     }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(VALUE).collect()
 }
 
 fn everything(seen: &Observations) -> OperationDoc {
@@ -335,15 +360,40 @@ pub fn errors(side: &SideDoc) -> &BTreeMap<String, u64> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn row_values_that_an_instance_sends_are_not_kept() {
-        let observatory = Observatory::new(Duration::from_secs(1));
-        let values = Some(["alice".to_owned(), "bob".to_owned()]);
+    fn seen(source: &str) -> Observations {
+        let values = Some([source.to_owned(), "bob".to_owned()]);
         let sample = MismatchSample { key_digest: "9f".to_owned(), values, ..MismatchSample::default() };
-        let seen = Observations { mismatches: vec![sample], ..Observations::default() };
-        observatory.observe("events", &seen);
+        Observations { mismatches: vec![sample], ..Observations::default() }
+    }
+
+    fn kept(observatory: &Observatory) -> Vec<Option<String>> {
         let (_, _, samples) = observatory.recent("events");
-        assert_eq!((samples.len(), samples[0].key_digest.as_str()), (1, "9f"));
-        assert!(samples[0].values.is_none() && observatory.totals("events").mismatches[0].values.is_none());
+        let totals = observatory.totals("events").mismatches;
+        assert_eq!(samples, totals);
+        samples.into_iter().map(|sample| sample.values.map(|[source, _]| source)).collect()
+    }
+
+    #[test]
+    fn row_values_that_an_instance_sends_are_kept_only_while_the_plan_shares_them() {
+        let observatory = Observatory::new(Duration::from_secs(1));
+        observatory.observe("events", &seen("alice"));
+        assert_eq!(kept(&observatory), [None], "nobody opted in");
+        observatory.share_values("events", SampleValues::Shared);
+        observatory.observe("events", &seen("carol"));
+        assert_eq!(kept(&observatory), [None, Some("carol".to_owned())]);
+        observatory.share_values("events", SampleValues::Withheld);
+        assert_eq!(kept(&observatory), [None, None], "what was kept is forgotten");
+        observatory.observe("events", &seen("dave"));
+        assert_eq!(kept(&observatory), [None, None, None]);
+    }
+
+    #[test]
+    fn a_value_is_cut_and_samples_are_bounded() {
+        let observatory = Observatory::new(Duration::from_secs(1));
+        observatory.share_values("events", SampleValues::Shared);
+        for _ in 0..SAMPLES + 1 {
+            observatory.observe("events", &seen(&"é".repeat(VALUE + 1)));
+        }
+        assert_eq!(kept(&observatory), vec![Some("é".repeat(VALUE)); SAMPLES]);
     }
 }

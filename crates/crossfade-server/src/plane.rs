@@ -434,11 +434,13 @@ impl Loop {
             match self.live.get(id) {
                 Some(sender) if sender.borrow().publication.revision == revision => {}
                 Some(sender) => {
+                    self.observatory.share_values(id, migration.plan.options().sample_values);
                     let evaluated = self.observatory.evaluated(id);
                     sender.send_replace(Arc::new(Live::new(&migration.plan, revision, evaluated)));
                 }
                 None => {
                     new = true;
+                    self.observatory.share_values(id, migration.plan.options().sample_values);
                     let evaluated = self.observatory.evaluated(id);
                     let (sender, _) = watch::channel(Arc::new(Live::new(&migration.plan, revision, evaluated)));
                     self.live.insert(id.clone(), sender);

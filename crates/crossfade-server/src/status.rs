@@ -231,9 +231,14 @@ fn drift(migration: &Migration) -> Vec<DriftDoc> {
     let salt = declared.salt.clone().unwrap_or_else(|| declared.migration.clone());
     compare("salt", salt, in_force.salt.clone().unwrap_or_default());
     compare("whole", declared.whole.to_string(), in_force.whole.to_string());
-    let options = |options| match serde_json::to_value(options) {
-        Ok(serde_json::Value::Object(map)) => map,
-        Ok(_) | Err(_) => serde_json::Map::new(),
+    let options = |options| {
+        let mut map = match serde_json::to_value(options) {
+            Ok(serde_json::Value::Object(map)) => map,
+            Ok(_) | Err(_) => serde_json::Map::new(),
+        };
+        // Left out where it is as by default.
+        map.entry("sample-values").or_insert_with(|| "withheld".into());
+        map
     };
     let (wanted, actual) = (options(&declared.options), options(&in_force.options));
     for (name, value) in &wanted {

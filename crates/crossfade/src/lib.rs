@@ -73,7 +73,7 @@ pub use conduct::{AdvanceError, Advanced};
 pub use crossfade_core as core;
 pub use crossfade_core::{
     Checks, Edge, Effect, End, History, MarkReason, MissingKey, Options, Pin, Plan, PlanError, PlanSpec, Position,
-    Revision, Share, Side, Stage, Switches,
+    Revision, SampleValues, Share, Side, Stage, Switches,
 };
 pub use crossfade_macros::{Key, dao};
 pub use key::{Key, ParseKey};

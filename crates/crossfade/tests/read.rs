@@ -3,7 +3,7 @@
 
 mod support;
 
-use crossfade::{History, Options, Side, Stage};
+use crossfade::{History, Options, SampleValues, Side, Stage};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use support::{Error, Fault, Pair, migration, migration_with};
@@ -66,7 +66,8 @@ async fn a_confirmed_difference_is_a_warning_that_names_everything_but_values() 
     let everything =
         tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone());
     let _for_this_thread = tracing::subscriber::set_default(everything.with_ansi(false).finish());
-    let (pair, (migration, _control)) = (Pair::default(), migration(Stage::Shadow).await);
+    let shared = Options { sample_values: SampleValues::Shared, ..Options::default() };
+    let (pair, (migration, _control)) = (Pair::default(), migration_with(Stage::Shadow, shared).await);
     pair.source.set(1, "1:planted-in-the-source");
     pair.target.set(1, "1:planted-in-the-target");
     pair.read(&migration, 1).await.unwrap();
@@ -80,6 +81,27 @@ async fn a_confirmed_difference_is_a_warning_that_names_everything_but_values() 
         assert!(warning.contains(part), "{part} in {warning}");
     }
     assert!(!text.contains("planted"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sample_has_both_values_only_where_the_plan_shares_them() {
+    // Source and target stay in this order when authority has moved.
+    for stage in [Stage::Shadow, Stage::Live] {
+        for sample_values in [SampleValues::Withheld, SampleValues::Shared] {
+            let options = Options { sample_values, ..Options::default() };
+            let (pair, (migration, _control)) = (Pair::default(), migration_with(stage, options).await);
+            pair.source.set(1, "1:a");
+            pair.target.set(1, "1:b");
+            pair.read(&migration, 1).await.unwrap();
+            tokio::time::sleep(AFTER_REREADS).await;
+            let expected = match sample_values {
+                SampleValues::Withheld => None,
+                SampleValues::Shared => Some(["\"1:a\"".to_owned(), "\"1:b\"".to_owned()]),
+            };
+            let seen = migration.observe();
+            assert_eq!(seen.operations[0].samples[0].values, expected, "{stage} {sample_values:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,5 @@
-//! What instances saw, aggregated in process: counts and histograms that can be added. Row values never travel
-//! unless a migration opts in.
+//! What instances saw, aggregated in process: counts and histograms that can be added. Row values travel only in samples, and
+//! only where the plan shares them (`sample-values`).
 
 use crate::histogram::Histogram;
 use crossfade_core::Side;
@@ -23,8 +23,12 @@ impl SideDoc {
     pub fn merge(&mut self, other: &SideDoc) {
         self.latency_us.merge(&other.latency_us);
         for (class, count) in &other.errors {
-            let sum = self.errors.entry(class.clone()).or_default();
-            *sum = sum.saturating_add(*count);
+            match self.errors.get_mut(class) {
+                Some(sum) => *sum = sum.saturating_add(*count),
+                None => {
+                    self.errors.insert(class.clone(), *count);
+                }
+            }
         }
     }
 }
@@ -85,7 +89,7 @@ impl OperationDoc {
     }
 }
 
-/// A read that differed: where, never what, unless the migration opted in.
+/// A read that differed: where; and what only where the plan shares it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case", default)]
@@ -98,7 +102,8 @@ pub struct MismatchSample {
     pub key_digest: String,
     /// Names of the fields that differ.
     pub fields: Vec<String>,
-    /// Both values as text; only when the migration opted in, and shown to operators only.
+    /// What source and target answered, as text; only where the plan shares it (`sample-values`), and shown to operators and
+    /// admins alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub values: Option<[String; 2]>,
 }
@@ -120,10 +125,20 @@ impl Observations {
     /// Adds what another saw; of the samples the last `keep` stay.
     pub fn merge(&mut self, other: &Observations, keep: usize) {
         for (name, seen) in &other.operations {
-            self.operations.entry(name.clone()).or_default().merge(seen);
+            self.merge_operation(name, seen);
         }
         self.mismatches.extend(other.mismatches.iter().cloned());
         let surplus = self.mismatches.len().saturating_sub(keep);
         self.mismatches.drain(..surplus);
+    }
+
+    /// Adds what another saw of one operation. A name that is known already is not copied.
+    pub fn merge_operation(&mut self, name: &str, seen: &OperationDoc) {
+        match self.operations.get_mut(name) {
+            Some(known) => known.merge(seen),
+            None => {
+                self.operations.insert(name.to_owned(), seen.clone());
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use crossfade_api::config::Config;
 use crossfade_api::exit::Exit;
 use crossfade_api::wire::CreateRequest;
-use crossfade_core::{PlanSpec, Stage};
+use crossfade_core::{Options as PlanOptions, PlanSpec, Stage};
 use crossfade_server::access::Tokens;
 use crossfade_server::http::Limits;
 use crossfade_server::http::listen::TlsFiles;
@@ -82,9 +82,12 @@ fn declared(global: &Global) -> Result<Vec<CreateRequest>, Failure> {
         }
     };
     let config = Config::parse(&text).map_err(Failure::usage)?;
-    let made = config.migration.iter().map(|(id, migration)| CreateRequest {
-        plan: PlanSpec { salt: migration.salt.clone(), ..PlanSpec::at(id, Stage::Off) },
-        bypassing_writers: Vec::new(),
+    let made = config.migration.iter().map(|(id, migration)| {
+        let options = PlanOptions { sample_values: migration.sample_values, ..PlanOptions::default() };
+        CreateRequest {
+            plan: PlanSpec { salt: migration.salt.clone(), options, ..PlanSpec::at(id, Stage::Off) },
+            bypassing_writers: Vec::new(),
+        }
     });
     Ok(made.collect())
 }

@@ -18,7 +18,7 @@ pub(crate) async fn healthz(State(app): State<App>) -> Result<&'static str, Refu
     app.plane.read(|_, _| Ok("ok\n")).await.map_err(Refusal)
 }
 
-/// Samples of values are for operators only.
+/// Values of samples are for operators and admins only.
 fn for_eyes_of(role: Role, mut status: Status) -> Status {
     if !role.covers(Role::Operator) {
         for sample in &mut status.mismatches {

@@ -6,6 +6,8 @@ mod cache;
 mod crash;
 mod fleet;
 mod member;
+mod steps;
 mod support;
 mod surface;
 mod tls;
+mod values;

@@ -91,7 +91,8 @@ pub(super) fn decode(physical: &Physical, bytes: &[u8]) -> Option<Value> {
         ColumnType::Uuid => Value::Uuid(bytes.try_into().ok()?),
         ColumnType::Date => Value::Date(match i32::from_be_bytes(bytes.try_into().ok()?) {
             infinite @ (i32::MAX | i32::MIN) => infinite,
-            days => days.checked_add(EPOCH_DAYS)?,
+            // No finite day may become what stands for infinity; PostgreSQL has none so late.
+            days => days.checked_add(EPOCH_DAYS).filter(|days| *days != i32::MAX)?,
         }),
         ColumnType::Time => Value::Time(int8()?),
         ColumnType::Timestamp => Value::Timestamp(from_epoch(int8()?)?),
@@ -103,7 +104,7 @@ pub(super) fn decode(physical: &Physical, bytes: &[u8]) -> Option<Value> {
 fn from_epoch(micros: i64) -> Option<i64> {
     match micros {
         i64::MAX | i64::MIN => Some(micros),
-        _ => micros.checked_add(EPOCH_MICROS),
+        _ => micros.checked_add(EPOCH_MICROS).filter(|micros| *micros != i64::MAX),
     }
 }
 

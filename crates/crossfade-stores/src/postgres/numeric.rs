@@ -25,7 +25,8 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Decimal> {
     }
     let digit = |i: i32| -> Option<u16> {
         match usize::try_from(i) {
-            Ok(i) if i < count => word(4 + i),
+            // Four decimal digits; anything larger is not what PostgreSQL sends.
+            Ok(i) if i < count => word(4 + i).filter(|digit| *digit < 10_000),
             _ => Some(0),
         }
     };
@@ -63,12 +64,13 @@ pub(super) fn encode(d: &Decimal, out: &mut Vec<u8>) -> Option<()> {
             let (integer, fraction) = text.split_once('.').unwrap_or((text, ""));
             let groups_before = integer.len().div_ceil(4);
             let mut digits: Vec<u16> = Vec::with_capacity(groups_before + fraction.len() / 4 + 1);
-            let padded = format!("{integer:0>width$}", width = groups_before * 4);
-            let after = format!("{fraction:0<width$}", width = fraction.len().div_ceil(4) * 4);
+            // Not by a width of `format!`, which ends at 65,535: a numeric has up to 131,072 digits before its point.
+            let padded = "0".repeat(groups_before * 4 - integer.len()) + integer;
+            let after = fraction.to_owned() + &"0".repeat(fraction.len().div_ceil(4) * 4 - fraction.len());
             for group in padded.as_bytes().chunks(4).chain(after.as_bytes().chunks(4)) {
                 digits.push(group.iter().fold(0, |n, b| n * 10 + u16::from(b - b'0')));
             }
-            let mut weight = i16::try_from(groups_before).ok()? - 1;
+            let mut weight = i16::try_from(groups_before.checked_sub(1)?).ok()?;
             let leading = digits.iter().take_while(|d| **d == 0).count();
             digits.drain(..leading);
             weight -= i16::try_from(leading).ok()?;
@@ -88,4 +90,32 @@ pub(super) fn encode(d: &Decimal, out: &mut Vec<u8>) -> Option<()> {
         }
     }
     Some(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+
+    fn there_and_back(text: &str) -> Option<Decimal> {
+        let mut bytes = Vec::new();
+        encode(&text.parse().unwrap(), &mut bytes)?;
+        decode(&bytes)
+    }
+
+    #[test]
+    fn as_many_digits_as_a_numeric_can_have_are_written_and_read() {
+        for text in ["9".repeat(131_072), format!("-0.{}", "7".repeat(16_383)), "10000.0001".to_owned()] {
+            assert_eq!(there_and_back(&text).unwrap().as_text(), text);
+        }
+        let beyond = format!("0.{}", "7".repeat(65_536));
+        assert_eq!(there_and_back(&beyond), None, "refused, not a panic");
+    }
+
+    #[test]
+    fn a_digit_beyond_9999_is_none() {
+        let bytes = |digit: u16| [1, 0, 0, 0, digit].map(u16::to_be_bytes).concat();
+        assert_eq!(decode(&bytes(9_999)).unwrap().as_text(), "9999");
+        assert_eq!(decode(&bytes(10_000)), None);
+    }
 }

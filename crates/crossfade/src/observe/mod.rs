@@ -1,5 +1,6 @@
 //! What was seen: counts, latencies per side, samples of mismatches. Aggregated in the process; nothing here can
-//! fail, block for long, or reach a caller. Row values are never kept: keys are digests, differences are field names.
+//! fail, block for long, or reach a caller. Keys are digests and differences are field names; row values are kept
+//! only in samples, and only where the plan shares them.
 
 mod stats;
 
@@ -90,6 +91,9 @@ pub struct Sample {
     pub key_digest: String,
     /// Names of the fields that differ; empty when the comparator does not know fields.
     pub fields: Vec<String>,
+    /// The answers of source and target as text, cut to a thousand characters; only where the plan says that samples share
+    /// them, and the comparator can show them.
+    pub values: Option<[String; 2]>,
 }
 
 impl Observation {

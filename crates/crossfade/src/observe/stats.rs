@@ -96,12 +96,12 @@ impl OperationStats {
         histogram.saturating_record(micros);
     }
 
-    pub(crate) fn sample(&self, key_digest: String, fields: Vec<String>) {
+    pub(crate) fn sample(&self, key_digest: String, fields: Vec<String>, values: Option<[String; 2]>) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.len() == SAMPLES {
             samples.pop_front();
         }
-        samples.push_back(Sample { at: SystemTime::now(), key_digest, fields });
+        samples.push_back(Sample { at: SystemTime::now(), key_digest, fields, values });
     }
 
     pub(crate) fn observe(&self) -> OperationObservation {
@@ -221,7 +221,7 @@ mod tests {
     fn the_newest_samples_are_kept() {
         let stats = OperationStats::new("events_of");
         for n in 0..SAMPLES + 3 {
-            stats.sample(n.to_string(), Vec::new());
+            stats.sample(n.to_string(), Vec::new(), None);
         }
         let samples = stats.observe().samples;
         assert_eq!((samples.len(), samples[0].key_digest.as_str()), (SAMPLES, "3"));

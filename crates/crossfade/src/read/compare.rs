@@ -22,6 +22,48 @@ pub enum Comparison {
 pub trait Compare<T>: Send + Sync + 'static {
     /// Compares the authority's answer with the secondary's.
     fn compare(&self, authority: &T, secondary: &T) -> Comparison;
+
+    /// An answer as text, for the samples of a migration whose plan shares values (`sample-values = "shared"`); never asked
+    /// otherwise. `None`, the default, where the comparator cannot tell: see [`fields`] and [`showing`].
+    fn show(&self, answer: &T) -> Option<String> {
+        let _ = answer;
+        None
+    }
+}
+
+/// The longest text of a value that a sample keeps, in characters.
+const LONGEST: usize = 1_000;
+
+pub(crate) fn cut(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
+/// A comparator that can show what it compares. See [`showing`].
+#[derive(Debug, Clone, Copy)]
+pub struct Showing<C, F>(C, F);
+
+/// Compares as `comparator` does, and shows an answer by `show` where the plan shares the values of samples. Leave out there
+/// what no operator may see.
+pub const fn showing<T, C: Compare<T>, F: Fn(&T) -> String>(comparator: C, show: F) -> Showing<C, F> {
+    Showing(comparator, show)
+}
+
+impl<T, C, F> Compare<T> for Showing<C, F>
+where
+    C: Compare<T>,
+    F: Fn(&T) -> String + Send + Sync + 'static,
+{
+    fn compare(&self, authority: &T, secondary: &T) -> Comparison {
+        self.0.compare(authority, secondary)
+    }
+
+    fn show(&self, answer: &T) -> Option<String> {
+        Some((self.1)(answer))
+    }
 }
 
 impl<T, F> Compare<T> for F
@@ -171,6 +213,19 @@ impl Fields {
         }
     }
 
+    /// Takes out what is ignored: whoever does not compare a field may not want to show it either.
+    fn strip(&self, path: &str, value: &mut Value) {
+        match value {
+            Value::Object(fields) => fields.retain(|name, value| {
+                let below = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                self.strip(&below, value);
+                !self.ignored.contains(&below)
+            }),
+            Value::Array(rows) => rows.iter_mut().for_each(|row| self.strip(path, row)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
     /// Pairs rows by their key; true when the secondary lacks some.
     fn pair(&self, field: &str, ours: Vec<Value>, theirs: Vec<Value>, differing: &mut BTreeSet<String>) -> bool {
         let index = |rows: Vec<Value>| {
@@ -228,6 +283,15 @@ impl<T: Serialize> Compare<T> for Fields {
             (false, _) => Comparison::Differ(differing.into_iter().collect()),
         }
     }
+
+    fn show(&self, answer: &T) -> Option<String> {
+        let mut value = serde_json::to_value(answer).ok()?;
+        if let Some(clean) = self.clean {
+            clean(&mut value);
+        }
+        self.strip("", &mut value);
+        Some(value.to_string())
+    }
 }
 
 #[cfg(test)]
@@ -249,6 +313,18 @@ mod tests {
         assert_eq!(compare(&[(2, 'b')], &[(2, 'b'), (1, 'a')]), differ(&[]));
         assert_eq!(compare(&[(1, 'a')], &[(1, 'a'), (2, 'b')]), differ(&[]));
         assert_eq!(compare(&[], &[]), Comparison::Match);
+    }
+
+    #[test]
+    fn what_is_shown_leaves_out_what_is_ignored_and_is_cut() {
+        let rows = json!([{"id": 1, "card": "4111", "at": {"zone": "Z", "note": "n"}}]);
+        let shown = fields().ignore("card").ignore("at.note").show(&rows);
+        assert_eq!(shown.as_deref(), Some(r#"[{"at":{"zone":"Z"},"id":1}]"#));
+        assert_eq!(Compare::<u8>::show(&equality(), &7), None);
+        let showing = showing(equality(), |row: &u8| format!("row {row}"));
+        assert_eq!((showing.compare(&1, &2), showing.show(&7).as_deref()), (differ(&[]), Some("row 7")));
+        assert_eq!(cut("é".repeat(LONGEST)), "é".repeat(LONGEST));
+        assert_eq!(cut("é".repeat(LONGEST + 1)), "é".repeat(LONGEST) + "…");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::observe::{Counter, OperationStats, timed_now};
 use crate::operation::Operation;
 use crate::secondary::{Outcome, Permit, guarded};
 use compare::{Compare, Comparison};
-use crossfade_core::{Bucket, History, Revision, Side};
+use crossfade_core::{Bucket, History, Revision, SampleValues, Side};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -156,6 +156,7 @@ impl ReadTicket<'_> {
             secondary,
             timeout: options.secondary_timeout,
             history: options.history,
+            sample_values: options.sample_values,
             revision: epoch.revision,
             digest,
             freshness,
@@ -183,6 +184,7 @@ struct Comparing {
     secondary: Side,
     timeout: Duration,
     history: History,
+    sample_values: SampleValues,
     revision: Revision,
     digest: KeyDigest,
     freshness: Freshness,
@@ -192,6 +194,19 @@ struct Comparing {
 
 /// There is no answer to compare; it has been counted.
 struct NoAnswer;
+
+/// What a comparison came to.
+struct Found {
+    comparison: Comparison,
+    /// What source and target answered, as text; only of a confirmed difference, and where the plan shares it.
+    values: Option<[String; 2]>,
+}
+
+impl From<Comparison> for Found {
+    fn from(comparison: Comparison) -> Found {
+        Found { comparison, values: None }
+    }
+}
 
 impl Comparing {
     async fn run<T, E, S>(
@@ -205,15 +220,17 @@ impl Comparing {
         S: Future<Output = Result<T, E>> + Send + 'static,
     {
         let counter = match self.judge(value, &comparator, &again).await {
-            Ok(Comparison::Match) => Counter::Matched,
-            Ok(Comparison::Missing) if self.history == History::Pending => Counter::NotBackfilled,
+            Ok(Found { comparison: Comparison::Match, .. }) => Counter::Matched,
+            Ok(Found { comparison: Comparison::Missing, .. }) if self.history == History::Pending => {
+                Counter::NotBackfilled
+            }
             Ok(found) => {
                 let Some(inner) = self.inner.upgrade() else { return };
                 // Keys may have changed sides while it was read again: then the sides may lawfully differ.
                 if inner.epochs.peek(|epoch| epoch.revision) != self.revision {
                     Counter::Unknown
                 } else {
-                    let fields = match found {
+                    let fields = match found.comparison {
                         Comparison::Differ(fields) => fields,
                         Comparison::Missing => vec!["(missing)".to_owned()],
                         Comparison::Match => Vec::new(),
@@ -225,7 +242,7 @@ impl Comparing {
                         fields = ?fields,
                         "source and target differ"
                     );
-                    self.stats.sample(self.digest.text(), fields);
+                    self.stats.sample(self.digest.text(), fields, found.values);
                     Counter::Mismatched
                 }
             }
@@ -256,7 +273,7 @@ impl Comparing {
         value: T,
         comparator: &impl Compare<T>,
         again: &(impl Fn(Side) -> S + Send + Sync + 'static),
-    ) -> Result<Comparison, NoAnswer>
+    ) -> Result<Found, NoAnswer>
     where
         S: Future<Output = Result<T, E>> + Send + 'static,
     {
@@ -268,9 +285,9 @@ impl Comparing {
             }
         };
         match self.compare(comparator, &value, &self.read(self.secondary, again, true).await?)? {
-            Comparison::Match => return Ok(Comparison::Match),
+            Comparison::Match => return Ok(Comparison::Match.into()),
             // Rows that the backfill has yet to bring do not come by waiting: reading again would only be load.
-            Comparison::Missing if self.history == History::Pending => return Ok(Comparison::Missing),
+            Comparison::Missing if self.history == History::Pending => return Ok(Comparison::Missing.into()),
             Comparison::Missing | Comparison::Differ(_) => {}
         }
         let mut confirmed = 0;
@@ -281,13 +298,14 @@ impl Comparing {
             let other = self.read(self.secondary, again, false).await?;
             let found = self.compare(comparator, &before, &other)?;
             if found == Comparison::Match {
-                return Ok(found);
+                return Ok(found.into());
             }
             let after = self.read(self.secondary.other(), again, false).await?;
             let still = self.compare(comparator, &before, &after)? == Comparison::Match;
             confirmed = if quiet && still && self.is_quiet() { confirmed + 1 } else { 0 };
             if confirmed == CONFIRMED {
-                return Ok(found);
+                let values = self.show(comparator, &before, &other);
+                return Ok(Found { comparison: found, values });
             }
         }
         Err(NoAnswer)
@@ -300,6 +318,20 @@ impl Comparing {
             self.stats.count(Counter::SecondaryPanics);
             NoAnswer
         })
+    }
+
+    /// Both answers as text, where the plan shares them. A comparator is user code: after its panic there is nothing to show.
+    fn show<T>(&self, comparator: &impl Compare<T>, authority: &T, secondary: &T) -> Option<[String; 2]> {
+        match self.sample_values {
+            SampleValues::Withheld => return None,
+            SampleValues::Shared => {}
+        }
+        let (source, target) = match self.secondary {
+            Side::Target => (authority, secondary),
+            Side::Source => (secondary, authority),
+        };
+        let shown = || Some([comparator.show(source)?, comparator.show(target)?].map(compare::cut));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(shown)).ok().flatten()
     }
 
     async fn read<T, E, S>(

@@ -187,7 +187,7 @@ impl Member {
         let Some((plan, revision)) = self.steward.standing() else { return Ok(()) };
         let (Some(observation), marks) = (self.steward.observe(), self.steward.marks()) else { return Ok(()) };
         let change = self.ledger.change(&marks, observation.everything_suspect);
-        let (observations, now) = self.seen.since(&observation, plan.position().stage().authority());
+        let (observations, now) = self.seen.since(&observation, &plan);
         self.beats += 1;
         let beat = Heartbeat {
             revision: revision.into(),
@@ -210,7 +210,7 @@ impl Member {
         let Some((_, marks)) = self.steward.acknowledged().await else { return };
         let (Some(observation), Some((plan, _))) = (self.steward.observe(), self.steward.standing()) else { return };
         let change = self.ledger.change(&marks, observation.everything_suspect);
-        let (observations, _) = self.seen.since(&observation, plan.position().stage().authority());
+        let (observations, _) = self.seen.since(&observation, &plan);
         if let Err(silence) = self.wire.goodbye(&Departure { marks: change.message, observations }).await {
             tracing::warn!(%silence, "goodbye was not heard: the plane will miss this instance");
         }

@@ -3,7 +3,7 @@
 use crate::observe::Observation;
 use crossfade_api::histogram::Histogram;
 use crossfade_api::wire::{Comparisons, MismatchSample, Observations, OperationDoc};
-use crossfade_core::Side;
+use crossfade_core::{Plan, SampleValues, Side};
 use std::collections::{BTreeMap, HashMap};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -24,7 +24,8 @@ struct Told {
 
 impl Seen {
     /// What was seen since, and what is told then.
-    pub(super) fn since(&self, observation: &Observation, authority: Side) -> (Observations, Seen) {
+    pub(super) fn since(&self, observation: &Observation, plan: &Plan) -> (Observations, Seen) {
+        let authority = plan.position().stage().authority();
         let mut fresh = Observations::default();
         let mut now = Seen { operations: HashMap::new(), newest_sample: self.newest_sample };
         let nothing = Told::default();
@@ -56,7 +57,11 @@ impl Seen {
                     operation: seen.operation.clone(),
                     key_digest: sample.key_digest.clone(),
                     fields: sample.fields.clone(),
-                    values: None,
+                    // Taken while another plan shared them, perhaps: the one in force decides what leaves the process.
+                    values: match plan.options().sample_values {
+                        SampleValues::Withheld => None,
+                        SampleValues::Shared => sample.values.clone(),
+                    },
                 });
             }
             now.operations.insert(seen.operation.clone(), told);

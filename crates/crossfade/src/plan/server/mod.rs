@@ -3,7 +3,8 @@
 //! Registering and getting the first plan is one transaction; every later plan comes by server-sent events, goes into
 //! force at once, and is acknowledged when every operation that began earlier has ended, together with the marks those
 //! operations left (R3). Losing the server costs nothing: the last plan stays, and the connection is tried again with
-//! jitter (R11). Row values never leave the process; marks carry the keys that a repair needs.
+//! jitter (R11). Row values leave the process only in samples of reads that differed, and only where the plan
+//! shares them (`sample-values`); marks carry the keys that a repair needs.
 
 mod cache;
 mod follow;
