@@ -54,6 +54,10 @@ pub(crate) trait Rows: Send + Sync + 'static {
     #[write(key = id.group(), row = id)]
     async fn put(&self, id: &RowId, value: &str) -> Result<(), RowError>;
 
+    /// Several registers take a value each, of keys that may go different ways; it may be done in part.
+    #[write(keys = rows, key = each.id.group(), row = each.id)]
+    async fn put_all(&self, rows: &[Row]) -> Result<(), RowError>;
+
     /// A register's row goes; one that is not there is no error.
     #[write(key = id.group(), row = id)]
     async fn delete(&self, id: &RowId) -> Result<(), RowError>;
@@ -73,6 +77,10 @@ pub(crate) trait Rows: Send + Sync + 'static {
     /// A row as the authority has it.
     #[read(key = id.group())]
     async fn get(&self, id: &RowId) -> Result<Option<Row>, RowError>;
+
+    /// Several rows, each as its authority has it.
+    #[read(keys = ids, key = each.group(), aligned)]
+    async fn get_all(&self, ids: &[RowId]) -> Result<Vec<Option<Row>>, RowError>;
 
     #[snapshot]
     async fn snapshot(&self, id: &RowId) -> Result<Option<Row>, RowError>;

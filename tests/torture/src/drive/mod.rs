@@ -5,7 +5,7 @@ mod nemesis;
 mod operator;
 mod proxy;
 mod quiet;
-mod servers;
+pub(crate) mod servers;
 mod world;
 
 use crate::plane::{MIGRATION, Plane, Trouble};
@@ -42,6 +42,8 @@ const BROKEN: [&str; 6] = ["no-barrier", "no-hold", "replay-repair", "insert-if-
 enum Pair {
     PostgresPostgres,
     PostgresDynamo,
+    PostgresMariadb,
+    PostgresRedis,
 }
 
 /// Options of a run.
@@ -161,11 +163,13 @@ async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<Wor
     }
     let target = async {
         match args.pair {
-            Pair::PostgresPostgres => Database::postgres().await,
+            Pair::PostgresPostgres => Database::server("postgres").await,
             Pair::PostgresDynamo => Database::dynamo(&ground).await,
+            Pair::PostgresMariadb => Database::server("mysql").await,
+            Pair::PostgresRedis => Database::server("redis").await,
         }
     };
-    let (source, target) = tokio::try_join!(Database::postgres(), target)?;
+    let (source, target) = tokio::try_join!(Database::server("postgres"), target)?;
     let databases = [source, target];
     for database in &databases {
         prepare(&database.url).await?;

@@ -15,8 +15,8 @@ pub(crate) struct Database {
 }
 
 enum Kind {
-    /// A server of `tests/servers`, in this folder.
-    Postgres { folder: String },
+    /// A server of `tests/servers`: its name there, and its folder.
+    Server { name: &'static str, folder: String },
     /// A process of this program.
     Dynamo(Box<Endpoint>),
 }
@@ -35,21 +35,22 @@ fn script() -> PathBuf {
 }
 
 impl Database {
-    /// A PostgreSQL server that ends with this process.
-    pub(crate) async fn postgres() -> anyhow::Result<Database> {
+    /// A server of `tests/servers` by its name there, which ends with this process. All of them keep what they have
+    /// acknowledged through a kill.
+    pub(crate) async fn server(name: &'static str) -> anyhow::Result<Database> {
         let owner = std::process::id().to_string();
-        let said = Command::new(script()).args(["start", "--only", "postgres", "--owner", &owner]).output().await;
+        let said = Command::new(script()).args(["start", "--only", name, "--owner", &owner]).output().await;
         let said = said.context("tests/servers cannot be run")?;
         if !said.status.success() {
             bail!("no database: {}", String::from_utf8_lossy(&said.stderr));
         }
         let exports = String::from_utf8_lossy(&said.stdout).into_owned();
-        let of = |name: &str| {
-            let found = exports.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")));
-            found.map(|text| text.replace(['\\', '\''], "")).with_context(|| format!("tests/servers told no {name}"))
+        let of = |what: &str| {
+            let found = exports.lines().find_map(|line| line.strip_prefix(&format!("export {what}=")));
+            found.map(|text| text.replace(['\\', '\''], "")).with_context(|| format!("tests/servers told no {what}"))
         };
-        let kind = Kind::Postgres { folder: of("CROSSFADE_TEST_SERVERS")? };
-        Ok(Database { url: of("CROSSFADE_TEST_POSTGRES")?, kind })
+        let kind = Kind::Server { name, folder: of("CROSSFADE_TEST_SERVERS")? };
+        Ok(Database { url: of(&format!("CROSSFADE_TEST_{}", name.to_uppercase()))?, kind })
     }
 
     /// A DynamoDB endpoint that ends with this process.
@@ -86,7 +87,7 @@ impl Database {
 
     pub(crate) async fn kill(&self) -> anyhow::Result<()> {
         match &self.kind {
-            Kind::Postgres { folder } => order(&["kill", "postgres", folder]).await,
+            Kind::Server { name, folder } => order(&["kill", name, folder]).await,
             Kind::Dynamo(endpoint) => {
                 if let Some(mut process) = endpoint.running.lock().await.take() {
                     process.kill().await;
@@ -98,7 +99,7 @@ impl Database {
 
     pub(crate) async fn restart(&self) -> anyhow::Result<()> {
         match &self.kind {
-            Kind::Postgres { folder } => order(&["restart", "postgres", folder]).await,
+            Kind::Server { name, folder } => order(&["restart", name, folder]).await,
             Kind::Dynamo(endpoint) => {
                 let mut process = Process::start(&endpoint.ground, "dynamo", &endpoint.arguments)?;
                 process.said(Duration::from_secs(30)).await?;
@@ -110,7 +111,7 @@ impl Database {
 
     pub(crate) async fn stop(&self) -> anyhow::Result<()> {
         match &self.kind {
-            Kind::Postgres { folder } => order(&["stop", folder]).await,
+            Kind::Server { folder, .. } => order(&["stop", folder]).await,
             Kind::Dynamo(_) => self.kill().await,
         }
     }

@@ -2,13 +2,14 @@
 
 use super::Places;
 use crate::clock::{Dice, now};
-use crate::dao::{MigratingRows, RowError, RowId, Rows};
+use crate::dao::{MigratingRows, Row, RowError, RowId, Rows};
 use crate::history::{Act, Book, Outcome, Seen};
 use crate::plane::MIGRATION;
 use crate::stores::Store;
 use anyhow::Context;
 use clap::Args;
 use crossfade::{Effect, Migration, plan};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,14 +165,27 @@ async fn one(shared: &Shared, dice: &mut Dice) -> anyhow::Result<()> {
     let counter = RowId(format!("n{hot}.0"));
     let claim = RowId(format!("c{}.{}", dice.below(8), now() / CLAIMS_EVERY));
     match dice.below(100) {
-        0..30 => look(shared, &register).await,
+        0..26 => look(shared, &register).await,
+        26..30 => look_at_all(shared, &several(dice, register)).await,
         30..36 => look(shared, &counter).await,
         36..40 => look(shared, &claim).await,
-        40..66 => write(shared, &register, Do::Put).await,
+        40..63 => write(shared, &register, Do::Put).await,
+        63..66 => put_all(shared, &several(dice, register)).await,
         66..80 => write(shared, &register, Do::Delete).await,
         80..95 => write(shared, &counter, Do::Increment).await,
         _ => write(shared, &claim, Do::Claim).await,
     }
+}
+
+/// One row and up to two more, of groups that may be at different stages; in an order that all callers share, so that
+/// no two of them wait for each other.
+fn several(dice: &mut Dice, one: RowId) -> Vec<RowId> {
+    let mut rows = BTreeSet::from([one]);
+    for _ in 0..2 {
+        let group = if dice.percent(35) { dice.below(HOT) } else { dice.below(GROUPS) };
+        rows.insert(RowId(format!("r{group}.{}", dice.below(2))));
+    }
+    rows.into_iter().collect()
 }
 
 enum Do {
@@ -185,8 +199,12 @@ async fn look(shared: &Shared, id: &RowId) -> anyhow::Result<()> {
     let began = now();
     // Of a read without an answer nothing is claimed.
     let Ok(row) = shared.dao.get(id).await else { return rest().await };
-    let seen = row.map(|row| Seen { value: plain(&shared.secret, &row.value), count: row.count });
+    let seen = row.map(|row| seen_of(shared, &row));
     shared.book.read(began, &id.0, seen.as_ref())
+}
+
+fn seen_of(shared: &Shared, row: &Row) -> Seen {
+    Seen { value: plain(&shared.secret, &row.value), count: row.count }
 }
 
 /// A value without its secret; `?` for one that has none.
@@ -195,6 +213,34 @@ pub(crate) fn plain(secret: &str, value: &str) -> String {
         return String::new();
     }
     value.strip_prefix(secret).map_or_else(|| "?".to_owned(), str::to_owned)
+}
+
+async fn look_at_all(shared: &Shared, ids: &[RowId]) -> anyhow::Result<()> {
+    let began = now();
+    let Ok(rows) = shared.dao.get_all(ids).await else { return rest().await };
+    anyhow::ensure!(rows.len() == ids.len(), "{} rows for {} ids", rows.len(), ids.len());
+    for (id, row) in ids.iter().zip(rows) {
+        let seen = row.map(|row| seen_of(shared, &row));
+        shared.book.read(began, &id.0, seen.as_ref())?;
+    }
+    Ok(())
+}
+
+/// One call, and one write of a history for each row: an error leaves open which of them were done.
+async fn put_all(shared: &Shared, ids: &[RowId]) -> anyhow::Result<()> {
+    let first = shared.numbers.fetch_add(ids.len() as u64, Ordering::Relaxed);
+    let mut rows = Vec::with_capacity(ids.len());
+    for (number, id) in (first..).zip(ids) {
+        let name = format!("{}-{number}", shared.process);
+        rows.push(Row { id: id.clone(), value: format!("{}{name}", shared.secret), count: 0 });
+        shared.book.begin(number, &id.0, &Act::Put(name))?;
+    }
+    let answer = shared.dao.put_all(&rows).await;
+    let outcome = if answer.is_ok() { Outcome::Done("-".to_owned()) } else { Outcome::Unknown };
+    for (number, _) in (first..).zip(ids) {
+        shared.book.end(number, &outcome)?;
+    }
+    if answer.is_err() { rest().await } else { Ok(()) }
 }
 
 async fn write(shared: &Shared, id: &RowId, what: Do) -> anyhow::Result<()> {

@@ -146,6 +146,14 @@ impl Rows for PostgresRows {
         self.rows(sql, &[&id.0, &value]).await.map(drop)
     }
 
+    async fn put_all(&self, rows: &[Row]) -> Result<(), RowError> {
+        let sql = "INSERT INTO rows (id, value, count) SELECT id, value, 0 FROM unnest($1::text[], $2::text[]) AS new (id, value)
+            ON CONFLICT (id) DO UPDATE SET value = excluded.value";
+        let ids: Vec<&str> = rows.iter().map(|row| row.id.0.as_str()).collect();
+        let values: Vec<&str> = rows.iter().map(|row| row.value.as_str()).collect();
+        self.rows(sql, &[&ids, &values]).await.map(drop)
+    }
+
     async fn delete(&self, id: &RowId) -> Result<(), RowError> {
         self.rows("DELETE FROM rows WHERE id = $1", &[&id.0]).await.map(drop)
     }
@@ -171,6 +179,12 @@ impl Rows for PostgresRows {
 
     async fn get(&self, id: &RowId) -> Result<Option<Row>, RowError> {
         self.snapshot(id).await
+    }
+
+    async fn get_all(&self, ids: &[RowId]) -> Result<Vec<Option<Row>>, RowError> {
+        let wanted: Vec<&str> = ids.iter().map(|id| id.0.as_str()).collect();
+        let rows = self.query("SELECT id, value, count FROM rows WHERE id = ANY($1)", &[&wanted]).await?;
+        Ok(super::aligned(ids, rows))
     }
 
     async fn snapshot(&self, id: &RowId) -> Result<Option<Row>, RowError> {

@@ -1,7 +1,9 @@
 //! Rows in DynamoDB, by the official SDK.
 //!
 //! The endpoint of the run never throttles and has no transactions in its way: what a real one answers then, this
-//! client answers itself for some of its calls, before anything is sent.
+//! client answers itself for some of its calls, before anything is sent; it leaves batches unfinished in the same way.
+
+mod batch;
 
 use crate::dao::{Row, RowError, RowId, Rows};
 use anyhow::Context;
@@ -34,6 +36,7 @@ pub(crate) struct DynamoRows {
     client: Client,
     name: &'static str,
     calls: Arc<AtomicU64>,
+    batches: Arc<AtomicU64>,
 }
 
 /// The endpoint of `dynamodb://HOST:PORT`.
@@ -114,7 +117,7 @@ fn condition(seen: Option<&Row>) -> (&'static str, HashMap<String, String>, Opti
 impl DynamoRows {
     /// Will talk to this endpoint.
     pub(crate) fn new(name: &'static str, url: &str) -> anyhow::Result<DynamoRows> {
-        Ok(DynamoRows { client: client(url)?, name, calls: Arc::default() })
+        Ok(DynamoRows { client: client(url)?, name, calls: Arc::default(), batches: Arc::default() })
     }
 
     /// What a real service would answer now and then: nothing was done.
@@ -176,6 +179,10 @@ impl Rows for DynamoRows {
         self.store(&Row { id: id.clone(), value: value.to_owned(), count: 0 }).await
     }
 
+    async fn put_all(&self, rows: &[Row]) -> Result<(), RowError> {
+        self.in_time(self.put_batch(rows)).await
+    }
+
     async fn delete(&self, id: &RowId) -> Result<(), RowError> {
         self.trouble()?;
         let delete = self.client.delete_item().table_name(TABLE).key("id", text(&id.0));
@@ -216,6 +223,10 @@ impl Rows for DynamoRows {
 
     async fn get(&self, id: &RowId) -> Result<Option<Row>, RowError> {
         self.snapshot(id).await
+    }
+
+    async fn get_all(&self, ids: &[RowId]) -> Result<Vec<Option<Row>>, RowError> {
+        Ok(super::aligned(ids, self.in_time(self.get_batch(ids)).await?))
     }
 
     async fn snapshot(&self, id: &RowId) -> Result<Option<Row>, RowError> {
