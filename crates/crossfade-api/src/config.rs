@@ -368,6 +368,7 @@ amount = { lossy = "float" }
         let config = Config::parse(WHOLE).unwrap();
         let server = config.server.as_ref().unwrap();
         assert_eq!((server.url.as_deref(), &server.token_file), (Some("http://127.0.0.1:7420"), &None));
+        assert_eq!(config.migration("events").unwrap().sample_values, SampleValues::Withheld, "unless it is asked for");
         let table = &config.migration("events").unwrap().table["events"];
         assert_eq!(table.cohort, ["user_id"]);
         let MapConfig::Template(template) = &table.map["pk"] else { panic!("{:?}", table.map) };

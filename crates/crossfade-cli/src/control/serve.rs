@@ -169,3 +169,28 @@ async fn stopped() -> std::io::Result<()> {
     #[cfg(not(unix))]
     tokio::signal::ctrl_c().await
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may panic")]
+mod tests {
+    use super::*;
+    use crossfade_core::SampleValues;
+
+    #[test]
+    fn values_of_samples_are_shared_only_where_the_file_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("crossfade.toml");
+        let of = |line: &str| {
+            let text = format!(
+                "[migration.events]\nsource = \"sqlite://a\"\ntarget = \"sqlite://b\"\n{line}\n[migration.events.table.events]\ncohort = [\"user_id\"]\n"
+            );
+            std::fs::write(&config, text).unwrap();
+            let made = declared(&Global { json: false, config: config.clone() });
+            made.map(|made| made[0].plan.options.sample_values)
+        };
+        assert_eq!(of("").unwrap(), SampleValues::Withheld);
+        assert_eq!(of("sample-values = \"withheld\"").unwrap(), SampleValues::Withheld);
+        assert_eq!(of("sample-values = \"shared\"").unwrap(), SampleValues::Shared);
+        assert!(of("sample-values = true").is_err(), "a word says more than a yes");
+    }
+}
