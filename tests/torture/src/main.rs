@@ -7,6 +7,15 @@
 //! | what was asked and answered | [`history`] |
 //! | whether the promises were kept | [`check`] |
 //! | the run: fleet, operator, nemesis, quiet moments | [`drive`] |
+//!
+//! The source is PostgreSQL; `--pair` says what it moves to. Each pair sees the same traffic and the same trouble.
+//!
+//! | `--pair` | the target | what only it shows |
+//! |---|---|---|
+//! | `postgres-postgres` | PostgreSQL | |
+//! | `postgres-mariadb` | MariaDB | deadlocks and statements that the server ends; two ways to compare text |
+//! | `postgres-redis` | Redis, a script for every write | effects that no statement limit bounds, only the way there |
+//! | `postgres-dynamo` | the DynamoDB emulator | throttled calls, conflicts with transactions, batches processed in part |
 
 mod check;
 mod clock;

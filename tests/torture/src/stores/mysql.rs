@@ -229,3 +229,24 @@ impl Rows for MysqlRows {
         Ok(Page { rows, next })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_undone_is_refused() {
+        let of = |code| {
+            failed(&Error::Server(mysql_async::ServerError { code, message: String::new(), state: String::new() }))
+        };
+        for undone in [1062, 1205, 1213, 1969] {
+            assert!(matches!(of(undone), RowError::Rejected(_)), "{undone}");
+        }
+        // A shutdown, a killed connection, a failed commit, an interrupted query, and a table that is full.
+        for open in [1053, 1927, 1180, 1317, 1114] {
+            assert!(matches!(of(open), RowError::Unknown(_)), "{open}");
+        }
+        let lost = Error::Io(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
+        assert!(matches!(failed(&lost), RowError::Unknown(_)));
+    }
+}

@@ -103,6 +103,7 @@ async fn rows_of_mariadb_are_swapped_as_a_whole_and_outlive_a_kill() {
 async fn rows_of_redis_are_swapped_as_a_whole_and_outlive_a_kill() {
     let server = Database::server("redis").await.unwrap();
     does_what_it_should(&server.url).await;
+    admits_half_a_script(&server.url).await;
     outlives_a_kill(&server).await;
     server.stop().await.unwrap();
 }
@@ -131,6 +132,24 @@ async fn undoes_what_waits_too_long(url: &str) {
     assert_eq!(store.get(&held).await.unwrap(), Some(row("r3.0", "before", 5)));
     other.disconnect().await.unwrap();
     store.delete(&held).await.unwrap();
+}
+
+/// A script that fails half-way is no refusal: what it did before stays.
+async fn admits_half_a_script(url: &str) {
+    let store = Store::new("source", url, 3).unwrap();
+    let mut other = ::redis::Client::open(url).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let mut rename = async |from: &str, to: &str| {
+        let () = ::redis::cmd("RENAME").arg(from).arg(to).query_async(&mut other).await.unwrap();
+    };
+    // What names the ids is a hash now.
+    rename("rows", "rows.kept").await;
+    rename("row:n1.0", "rows").await;
+    let said = store.put(&id("r3.0"), "half").await;
+    assert!(matches!(said, Err(RowError::Unknown("the script failed"))), "{said:?}");
+    rename("rows", "row:n1.0").await;
+    rename("rows.kept", "rows").await;
+    assert_eq!(store.get(&id("r3.0")).await.unwrap(), Some(row("r3.0", "half", 0)));
+    store.delete(&id("r3.0")).await.unwrap();
 }
 
 /// Callers write until the server is killed: what was acknowledged is there afterwards, and whatever more is there was
