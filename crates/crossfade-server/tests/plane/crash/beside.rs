@@ -15,6 +15,8 @@ use tokio::task::JoinSet;
 const KEYS: i64 = 8;
 /// Reads, and writes, that have to succeed while the server is dead.
 const ENOUGH: u64 = 20;
+/// Nobody waits so long for what takes a few milliseconds: it has stopped.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The address at which the application knows the server; lives of the server come and go behind it.
 pub(super) struct Door {
@@ -139,9 +141,13 @@ impl Beside {
         let count = |counter: &AtomicU64| counter.load(Ordering::SeqCst);
         let (reads, writes) = (count(&self.done.reads), count(&self.done.writes));
         let held = || !matches!(migration.standing().plan.phase(), Phase::Settled);
-        while count(&self.done.reads) < reads + ENOUGH || !held() && count(&self.done.writes) < writes + ENOUGH {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        let enough = async {
+            while count(&self.done.reads) < reads + ENOUGH || !held() && count(&self.done.writes) < writes + ENOUGH {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let went_on = tokio::time::timeout(PATIENCE, enough).await;
+        assert!(went_on.is_ok(), "the application stands still while the server is dead");
         if held() { WentOn::Reads } else { WentOn::All }
     }
 
