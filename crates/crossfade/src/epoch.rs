@@ -178,6 +178,18 @@ mod tests {
         epochs.grace(third).await;
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_the_next_plan_waits_for_no_plan_that_came_before() {
+        let epochs = Epochs::new(plan(Stage::Off), FIRST);
+        let soon = || Instant::now() + Duration::from_secs(9);
+        assert_eq!(epochs.after(epochs.enter(), soon).await, Err(StillInForce));
+        let old = epochs.enter();
+        epochs.install(plan(Stage::DualWrite), FIRST.next(1));
+        // It came before anybody waited: there is nothing to wait for, and no time is asked.
+        assert_eq!(epochs.after(old, || unreachable!("nobody waits")).await, Ok(()));
+        assert!(epochs.is_settled(), "who waits holds no epoch");
+    }
+
     #[test]
     fn peeking_does_not_enter() {
         let epochs = Epochs::new(plan(Stage::Off), FIRST);

@@ -55,7 +55,7 @@ struct Table {
 pub(crate) struct Marks {
     table: Mutex<Table>,
     /// Counts changes, so that a repairer and a gate can wait for the next.
-    changed: watch::Sender<u64>,
+    changed: watch::Sender<()>,
 }
 
 /// A mark that a repair may begin with.
@@ -67,7 +67,7 @@ pub(crate) struct Due {
 
 impl Marks {
     pub(crate) fn new() -> Marks {
-        Marks { table: Mutex::new(Table::default()), changed: watch::Sender::new(0) }
+        Marks { table: Mutex::new(Table::default()), changed: watch::Sender::new(()) }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -99,13 +99,13 @@ impl Marks {
                 }
             }
         }
-        self.changed.send_modify(|count| *count += 1);
+        self.nudge();
     }
 
     /// Something was written of which no row is known: only a verification can clear that.
     pub(crate) fn suspect_everything(&self) {
         self.table().overflowed = true;
-        self.changed.send_modify(|count| *count += 1);
+        self.nudge();
     }
 
     /// Some differing rows may be unmarked.
@@ -116,7 +116,7 @@ impl Marks {
     /// A verification of every row, begun after the last such write, has passed.
     pub(crate) fn verified(&self) {
         self.table().overflowed = false;
-        self.changed.send_modify(|count| *count += 1);
+        self.nudge();
     }
 
     /// Up to `limit` marks whose time has come, and when the next one's will.
@@ -142,7 +142,7 @@ impl Marks {
         if same {
             table.rows.remove(&due.id.row);
             drop(table);
-            self.changed.send_modify(|count| *count += 1);
+            self.nudge();
         }
         same
     }
@@ -173,11 +173,11 @@ impl Marks {
 
     /// Wakes whoever waits for a change, though no mark changed.
     pub(crate) fn nudge(&self) {
-        self.changed.send_modify(|count| *count += 1);
+        self.changed.send_replace(());
     }
 
     /// Tells of every change.
-    pub(crate) fn watch(&self) -> watch::Receiver<u64> {
+    pub(crate) fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 }
