@@ -34,11 +34,9 @@ done
 
 build --features crossfade-torture/broken && cp target/debug/crossfade-torture "$work/broken"
 count "build of the broken variants" 0 $?
-caught() { # variant, pair
-    "$work/broken" --seconds 110 --json --quiet-every 15 --glance-every 5 --broken "$1" --pair "$2"
-    count "$1, which has to be caught" 4 $?
-}
-caught no-hold postgres-redis
-caught insert-if-absent postgres-postgres
+for variant in no-hold insert-if-absent; do
+    "$work/broken" --seconds 110 --json --quiet-every 15 --glance-every 5 --broken "$variant"
+    count "$variant, which has to be caught" 4 $?
+done
 printf '%d passed, %d failed\n' "$passed" "$failed"
 ((failed == 0))

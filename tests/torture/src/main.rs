@@ -13,7 +13,7 @@
 //! | `--pair` | the target | what only it shows |
 //! |---|---|---|
 //! | `postgres-postgres` | PostgreSQL | |
-//! | `postgres-mariadb` | MariaDB | deadlocks and statements that the server ends; two ways to compare text |
+//! | `postgres-mariadb` | MariaDB | another engine: its locks, its limits, its comparison of text |
 //! | `postgres-redis` | Redis, a script for every write | effects that no statement limit bounds, only the way there |
 //! | `postgres-dynamo` | the DynamoDB emulator | throttled calls, conflicts with transactions, batches processed in part |
 

@@ -37,13 +37,17 @@ const VIOLATED: u8 = 4;
 /// Variants that break a rule of the library each.
 const BROKEN: [&str; 6] = ["no-barrier", "no-hold", "replay-repair", "insert-if-absent", "early-ack", "early-clear"];
 
-/// Source and target.
+/// What PostgreSQL is moved to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Pair {
-    PostgresPostgres,
-    PostgresDynamo,
-    PostgresMariadb,
-    PostgresRedis,
+    #[value(name = "postgres-postgres")]
+    Postgres,
+    #[value(name = "postgres-dynamo")]
+    Dynamo,
+    #[value(name = "postgres-mariadb")]
+    Mariadb,
+    #[value(name = "postgres-redis")]
+    Redis,
 }
 
 /// Options of a run.
@@ -163,10 +167,10 @@ async fn build(args: &DriveArgs, folder: &Path, seed: u64) -> anyhow::Result<Wor
     }
     let target = async {
         match args.pair {
-            Pair::PostgresPostgres => Database::server("postgres").await,
-            Pair::PostgresDynamo => Database::dynamo(&ground).await,
-            Pair::PostgresMariadb => Database::server("mysql").await,
-            Pair::PostgresRedis => Database::server("redis").await,
+            Pair::Postgres => Database::server("postgres").await,
+            Pair::Dynamo => Database::dynamo(&ground).await,
+            Pair::Mariadb => Database::server("mysql").await,
+            Pair::Redis => Database::server("redis").await,
         }
     };
     let (source, target) = tokio::try_join!(Database::server("postgres"), target)?;
