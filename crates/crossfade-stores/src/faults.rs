@@ -9,12 +9,13 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use crate::{
     Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Row, RowKey,
     StoreError, Table, TableSpec,
-    port::{RawDump, RawFormat, RawRows, Versions},
+    port::{Moment, RawDump, RawFormat, RawRow, RawRows, Since},
 };
 
 /// A kind of call.
@@ -250,21 +251,30 @@ impl RawRows for FaultyTable {
         self.end(faults, done).await
     }
 
-    async fn versions(&self, range: &Range, without: &[RowKey]) -> Result<Versions, StoreError> {
+    fn cut(&self, dump: Bytes) -> Result<Vec<RawRow>, StoreError> {
+        self.inner.raw().ok_or_else(no_raw)?.cut(dump)
+    }
+
+    #[expect(clippy::expect_used, reason = "only handed out where the real table has raw rows")]
+    fn join(&self, rows: &[RawRow]) -> RawDump {
+        self.inner.raw().expect("handed out by `raw`").join(rows)
+    }
+
+    async fn moment(&self) -> Result<Moment, StoreError> {
         let faults = self.begin(Point::Scan).await?;
-        let done = self.inner.raw().ok_or_else(no_raw)?.versions(range, without).await;
+        let done = self.inner.raw().ok_or_else(no_raw)?.moment().await;
         self.end(faults, done).await
     }
 
-    async fn newer(&self, range: &Range, than: &Versions) -> Result<Vec<RowKey>, StoreError> {
+    async fn since(&self, range: &Range, without: &[RowKey], moment: &Moment) -> Result<Since, StoreError> {
         let faults = self.begin(Point::Scan).await?;
-        let done = self.inner.raw().ok_or_else(no_raw)?.newer(range, than).await;
+        let done = self.inner.raw().ok_or_else(no_raw)?.since(range, without, moment).await;
         self.end(faults, done).await
     }
 
-    async fn keys(&self, range: &Range) -> Result<Vec<RowKey>, StoreError> {
+    async fn keys(&self, range: &Range, most: usize) -> Result<Vec<RowKey>, StoreError> {
         let faults = self.begin(Point::Scan).await?;
-        let done = self.inner.raw().ok_or_else(no_raw)?.keys(range).await;
+        let done = self.inner.raw().ok_or_else(no_raw)?.keys(range, most).await;
         self.end(faults, done).await
     }
 

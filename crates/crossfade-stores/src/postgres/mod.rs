@@ -4,7 +4,7 @@
 //! |---|---|
 //! | reads | by key in one query; scans page by page in the key's index |
 //! | writes | inserts above a few go by `COPY` into a temporary table and `ON CONFLICT (key) DO NOTHING`; the rest are pipelined statements that compare the whole row as text, all in one transaction, in key order |
-//! | bulk | binary `COPY`, both ways; whether its rows are still the same is told by their versions |
+//! | bulk | binary `COPY`, both ways; whether its rows are still the same is told by the transactions that wrote them |
 //! | settings of the URL | those of libpq, and `pool` (connections, default 8), `write_timeout_ms` (default 10000: also half of the linger) |
 //!
 //! Absent here: TLS. A URL with `sslmode=require` is refused by the driver.
@@ -18,6 +18,7 @@ mod numeric;
 mod read;
 mod schema;
 mod statements;
+mod tuples;
 mod versions;
 mod write;
 

@@ -99,7 +99,7 @@ impl PostgresTable {
     }
 
     /// `WHERE …` with its parameters, from `$1` on.
-    fn bounds(&self, range: &Range, position: &Position) -> Result<(String, Vec<Parameter>), StoreError> {
+    pub(super) fn bounds(&self, range: &Range, position: &Position) -> Result<(String, Vec<Parameter>), StoreError> {
         let shape = &self.shape;
         let Range::Keys { from, to } = range else {
             return Err(StoreError::new(
