@@ -150,6 +150,9 @@ pub struct Capabilities {
     pub keeps_decimal_scale: bool,
     /// JSON comes back as the text that was put. Where false, JSON compares by value (key order and spaces do not count).
     pub keeps_json_text: bool,
+    /// Whether the store itself says [`ErrorKind::Throttled`] when it is asked for more than it has to give: then its latency tells nothing about what others
+    /// feel, and nobody has to find out how much it takes.
+    pub throttles: bool,
     /// Rows of one `write` call that the store takes well; larger calls work and are split.
     pub write_batch: usize,
 }

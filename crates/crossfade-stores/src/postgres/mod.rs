@@ -14,6 +14,7 @@ mod checksum;
 mod connect;
 mod copy;
 mod errors;
+mod fences;
 mod numeric;
 mod read;
 mod schema;
@@ -110,6 +111,7 @@ impl Store for Postgres {
                 .then(|| ChecksumDialect(format!("postgres row hash xor 2: {}", shape.signature()))),
             keeps_decimal_scale: shape.keeps_decimal_scale(),
             keeps_json_text: shape.keeps_json_text(),
+            throttles: false,
             write_batch: 5_000,
         };
         let raw = RawFormat(format!("postgres binary copy: {}", shape.signature()));
@@ -140,7 +142,7 @@ impl Table for PostgresTable {
     }
 
     async fn split(&self, rows: u64) -> Result<Vec<Range>, StoreError> {
-        self.cut(rows).await
+        self.ranges(rows).await
     }
 
     async fn estimate(&self) -> Result<u64, StoreError> {

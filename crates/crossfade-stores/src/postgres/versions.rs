@@ -41,15 +41,17 @@ impl PostgresTable {
         let moment: u32 = moment.0.parse().map_err(|e| {
             StoreError::new(ErrorKind::Protocol, format!("{}: a moment that is none", shape.shown)).caused_by(e)
         })?;
-        // A row's number has no epoch; `age` counts from now, in the same circle. The other side is computed once.
-        let newer = format!("age(xmin) <= (SELECT age('{moment}'::xid))");
-        let keys: Vec<String> = shape
-            .key
-            .iter()
-            .map(|i| format!("array_agg({}) FILTER (WHERE {newer})", shape.columns[*i].quoted))
-            .collect();
-        let sql =
-            format!("SELECT count(*) FILTER (WHERE NOT {newer}), {} FROM {}{within}", keys.join(", "), shape.table);
+        // A row's number has no epoch; `age` counts from now, in the same circle. `OFFSET 0` has it computed once for each row.
+        let keys: Vec<String> = shape.key.iter().map(|i| shape.columns[*i].quoted.clone()).collect();
+        let newer: Vec<String> = (0..keys.len()).map(|n| format!("array_agg(k{n}) FILTER (WHERE newer)")).collect();
+        let names: Vec<String> = (0..keys.len()).map(|n| format!("k{n}")).collect();
+        let sql = format!(
+            "SELECT count(*) FILTER (WHERE NOT newer), {} FROM (SELECT {}, age(xmin) <= (SELECT age('{moment}'::xid)) FROM {}{within} OFFSET 0) s({}, newer)",
+            newer.join(", "),
+            keys.join(", "),
+            shape.table,
+            names.join(", ")
+        );
         let client = self.store.client().await?;
         let statement = client.prepare(&sql).await.map_err(fail)?;
         let rows: Vec<SqlRow> =
@@ -84,12 +86,6 @@ impl PostgresTable {
         let statement = client.prepare_cached(&sql).await.map_err(fail)?;
         let rows: Vec<SqlRow> =
             client.query_raw(&statement, &parameters).await.map_err(fail)?.try_collect().await.map_err(fail)?;
-        rows.iter()
-            .map(|row| {
-                let values: Result<Vec<Value>, StoreError> =
-                    shape.key.iter().enumerate().map(|(n, i)| shape.value(*i, field(row, n)?)).collect();
-                Ok(RowKey(values?))
-            })
-            .collect()
+        rows.iter().map(|row| self.key_in(row)).collect()
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use crossfade_stores::{
-    ErrorKind, Page, Position, Range, Rest, Row, RowKey, StoreError, Table,
+    ErrorKind, Page, Position, Range, Recovery, Rest, Row, RowKey, StoreError, Table,
     port::{RawRow, RawRows},
 };
 use futures::StreamExt;
@@ -137,9 +137,7 @@ impl Run {
                     tokio::time::sleep(self.pair.target.capabilities().linger).await;
                     return Ok(None);
                 }
-                Err(e) if reconcilable(&e) || matches!(e.kind(), ErrorKind::Unreachable | ErrorKind::Unsupported) => {
-                    return Ok(None);
-                }
+                Err(e) if reconcilable(&e) || e.kind() == ErrorKind::Unsupported => return Ok(None),
                 Err(e) => return Err(e.into()),
             }
         }
@@ -241,7 +239,11 @@ impl Run {
 
     async fn looked_up(&self, mapped: Vec<(RowKey, Row)>) -> Result<Vec<Seen>, TransferError> {
         let keys: Vec<RowKey> = mapped.iter().map(|(_, row)| self.pair.target_key(row)).collect();
-        let targets = self.options.retry.run(|| self.pair.target.read(&keys)).await?;
+        let targets = match self.was_empty {
+            // Most are not there; where one is, the put loses, and both sides are read again.
+            true => vec![None; keys.len()],
+            false => self.options.retry.run(|| self.pair.target.read(&keys)).await?,
+        };
         Ok(mapped
             .into_iter()
             .zip(keys)
@@ -265,7 +267,7 @@ impl Run {
                     Counters::add(&self.counters.written, rows);
                     Ok(0)
                 }
-                Err(e) if reconcilable(&e) => self.reconcile(range).await,
+                Err(e) if reconcilable(&e) => self.after_load(range, &e).await,
                 Err(e) => Err(e.into()),
             };
         }
@@ -305,7 +307,7 @@ impl Run {
             match loaded {
                 Ok(()) => {}
                 // Which row, or whether all of it is there, is found out the careful way, for the whole range.
-                Err(e) if reconcilable(&e) => return self.reconcile(range).await,
+                Err(e) if reconcilable(&e) => return self.after_load(range, &e).await,
                 Err(e) => return Err(e.into()),
             }
             Counters::add(&self.counters.read, read);
@@ -313,6 +315,15 @@ impl Run {
             next = following?;
         }
         Ok(failures)
+    }
+
+    /// The careful way, for a range of which a load failed.
+    async fn after_load(&self, range: &Range, why: &StoreError) -> Result<u64, TransferError> {
+        if why.kind() == ErrorKind::Lost {
+            // It may still land, over whatever is written there when this run is over.
+            tokio::time::sleep(self.pair.target.capabilities().linger).await;
+        }
+        self.reconcile(range).await
     }
 
     async fn raw(&self, range: &Range) -> Result<u64, StoreError> {
@@ -367,15 +378,7 @@ impl Run {
     }
 }
 
-/// Whether a failed load leaves something that reconciling the range sorts out.
+/// Whether a failed load leaves something that reconciling the range sorts out, which also asks again.
 fn reconcilable(e: &StoreError) -> bool {
-    matches!(
-        e.kind(),
-        ErrorKind::Refused
-            | ErrorKind::Unrepresentable
-            | ErrorKind::TooLarge
-            | ErrorKind::Lost
-            | ErrorKind::Conflict
-            | ErrorKind::Throttled
-    )
+    e.recovery() != Recovery::Stop
 }
