@@ -84,9 +84,10 @@ async fn put_then_deleted_then_killed_before_any_chunk_was_recorded_stays_delete
     let lab = Lab::new("killed_first", To::Sqlite, DDL, SQLITE).await;
     lab.at_source("INSERT INTO t VALUES (1, 'doomed'), (2, 'stays')").await;
     let options = kept(lab.folder());
+    let delete = "DELETE FROM t WHERE id = 1";
     // Ranges that do not merge: nobody looks for rows that only the target has on the way.
     let (pair, source, target) = lab.pair(COHORT, |c| c.ordered = false).await;
-    target.at(Point::Write, 0, Fault::Before(lab.on_both("DELETE FROM t WHERE id = 1")));
+    target.at(Point::Write, 0, Fault::Before(lab.on(delete, delete)));
     // The second read does not come: as if the process had died there.
     source.at(Point::Read, 0, Fault::Refuse(ErrorKind::Full));
     backfill(&pair, &options).await.unwrap_err();

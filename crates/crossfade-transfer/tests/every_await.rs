@@ -144,7 +144,7 @@ fn one_chunk(lab: &Lab, exclusive: Exclusive) -> Options {
     Options {
         parallel: 1,
         exclusive,
-        checkpoint: Some(lab.folder().join("checkpoint")),
+        checkpoint: Some(lab.file.with_file_name("checkpoint")),
         retry: Retry { first: Duration::from_millis(1), ..Retry::default() },
         ..options()
     }
