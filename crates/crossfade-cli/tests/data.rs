@@ -4,7 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use serde_json::Value as Json;
@@ -15,13 +15,19 @@ fn server() -> String {
 
 /// A folder with a `crossfade.toml`, a schema of the test server and an SQLite file.
 struct Home {
+    server: String,
     folder: tempfile::TempDir,
     schema: String,
 }
 
 impl Home {
     fn new(name: &str, rows: u32) -> Home {
-        let home = Home { folder: tempfile::tempdir().unwrap(), schema: format!("cli_{name}_{}", std::process::id()) };
+        Home::at(server(), name, rows)
+    }
+
+    fn at(server: String, name: &str, rows: u32) -> Home {
+        let home =
+            Home { server, folder: tempfile::tempdir().unwrap(), schema: format!("cli_{name}_{}", std::process::id()) };
         home.psql(&format!(
             "DROP SCHEMA IF EXISTS {0} CASCADE; CREATE SCHEMA {0}; CREATE TABLE {0}.events (id int8 PRIMARY KEY, user_id text NOT NULL, body jsonb, at timestamptz);
              INSERT INTO {0}.events SELECT i, 'u' || i % 50, jsonb_build_object('n', i), now() FROM generate_series(1, {rows}) i",
@@ -46,7 +52,7 @@ impl Home {
     }
 
     fn psql(&self, text: &str) {
-        let out = Command::new("psql").args(["-qXv", "ON_ERROR_STOP=1", &server(), "-c", text]).output().unwrap();
+        let out = Command::new("psql").args(["-qXv", "ON_ERROR_STOP=1", &self.server, "-c", text]).output().unwrap();
         assert!(out.status.success(), "{text}: {}", String::from_utf8_lossy(&out.stderr));
     }
 
@@ -58,12 +64,45 @@ impl Home {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_crossfade"));
-        command.current_dir(self.path()).args(args).env("CROSSFADE_TEST_POSTGRES", server());
+        command.current_dir(self.path()).args(args).env("CROSSFADE_TEST_POSTGRES", &self.server);
         command
     }
 
     fn run(&self, args: &[&str]) -> Output {
         self.command(args).output().unwrap()
+    }
+
+    /// Chunks that the backfill's checkpoint has.
+    fn done(&self) -> usize {
+        let checkpoint = self.path().join(".crossfade").join(format!("events.{}.events.backfill", self.schema));
+        std::fs::read_to_string(checkpoint).map_or(0, |text| text.matches("done").count())
+    }
+
+    /// A backfill, slow enough to do something to it on the way, of which some chunks are done by now.
+    fn on_the_way(&self) -> Child {
+        let slow = ["backfill", "events", "--chunk-rows", "500", "--parallel", "2", "--rows-per-second", "8000"];
+        let mut child = self.command(&slow).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        while self.done() < 4 {
+            assert!(child.try_wait().unwrap().is_none(), "ended before anything was done to it");
+            std::thread::yield_now();
+        }
+        child
+    }
+
+    /// How a backfill ends to which something was done, and what it says; its checkpoint is good.
+    fn ended(&self, child: Child) -> (i32, String) {
+        let out = child.wait_with_output().unwrap();
+        assert!(self.done() >= 4, "what was recorded stays recorded");
+        (out.status.code().unwrap(), String::from_utf8(out.stderr).unwrap())
+    }
+
+    /// The same command goes on, and all is there.
+    fn goes_on(&self, rows: u32) {
+        let before = self.done() as u64;
+        let (code, result) = self.json(&["backfill", "events", "--chunk-rows", "500"]);
+        assert_eq!((code, &result["chunks_resumed"]), (0, &Json::from(before)), "{result}");
+        let (code, result) = self.json(&["verify", "events"]);
+        assert_eq!((code, &result["rows_target"]), (0, &Json::from(rows)), "{result}");
     }
 
     /// The exit code and the last line of `--json`.
@@ -169,8 +208,7 @@ fn the_whole_way_with_its_exit_codes() {
 #[test]
 fn killed_at_any_instant_the_same_command_goes_on() {
     let home = Home::new("killed", 60_000);
-    let checkpoint = home.path().join(".crossfade").join(format!("events.{}.events.backfill", home.schema));
-    let done = || std::fs::read_to_string(&checkpoint).map_or(0, |t| t.matches("done").count());
+    let done = || home.done();
     let mut before = 0;
     for _ in 0..3 {
         let mut child = home
@@ -225,6 +263,9 @@ fn mistakes_have_their_exit_codes_and_say_what_to_do() {
     std::fs::write(&file, good.replace("target = \"events\"", "target = \"elsewhere\"")).unwrap();
     let (code, text) = says(&["backfill", "events"]);
     assert!(code == 2 && text.contains("there is no table elsewhere"), "{code} {text}");
+    std::fs::write(&file, good.replace(".events\"]", ".elsewhere\"]")).unwrap();
+    let (code, text) = says(&["backfill", "events"]);
+    assert!(code == 2 && text.contains("there is no table") && text.contains("elsewhere"), "{code} {text}");
     std::fs::write(&file, good.replace("cohort =", "cohrot =")).unwrap();
     let (code, text) = says(&["check"]);
     assert!(code == 2 && text.contains("cohrot") && text.contains("line 5"), "{code} {text}");
@@ -254,4 +295,69 @@ fn init_asks_the_source_and_check_reads_what_it_wrote() {
     let text = std::fs::read_to_string(home.path().join("new.toml")).unwrap();
     assert!(text.contains("[migration.moved.table.events]") && text.contains("cohort = [\"user_id\"]"), "{text}");
     assert_eq!(home.json(&["--config", "new.toml", "check", "--offline"]).0, 0);
+}
+
+#[test]
+fn a_server_that_goes_away_mid_way_is_named_and_the_same_command_goes_on() {
+    let script = |args: &[&str]| {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/servers");
+        let out = Command::new(script).args(args).output().unwrap();
+        assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let owner = std::process::id().to_string();
+    let exports = script(&["start", "--only", "postgres", "--owner", &owner]);
+    let of = |name: &str| {
+        let found = exports.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")));
+        found.unwrap().replace(['\\', '\''], "")
+    };
+    let (url, folder) = (of("CROSSFADE_TEST_POSTGRES"), of("CROSSFADE_TEST_SERVERS"));
+    let password = url.rsplit_once('@').and_then(|(user, _)| user.rsplit_once(':')).unwrap().1.to_owned();
+    {
+        let home = Home::at(url, "gone", 20_000);
+        let child = home.on_the_way();
+        script(&["kill", "postgres", &folder]);
+        let (code, text) = home.ended(child);
+        assert!(code == 6 && text.contains("127.0.0.1") && !text.contains(&password), "{code} {text}");
+        script(&["restart", "postgres", &folder]);
+        home.goes_on(20_000);
+    }
+    script(&["stop", &folder]);
+}
+
+#[test]
+fn a_schema_that_changes_mid_way_is_named_and_put_back_the_same_command_goes_on() {
+    let home = Home::new("changes", 20_000);
+    let rename = |from: &str, to: &str| home.psql(&format!("ALTER TABLE {}.events RENAME {from} TO {to}", home.schema));
+    let child = home.on_the_way();
+    rename("body", "text");
+    let (code, text) = home.ended(child);
+    assert!(code == 1 && text.contains("body") && text.contains(&home.schema), "{code} {text}");
+    rename("text", "body");
+    home.goes_on(20_000);
+    // The target's.
+    let home = Home::new("changes_there", 20_000);
+    let child = home.on_the_way();
+    home.sqlite("ALTER TABLE events RENAME body TO text");
+    let (code, text) = home.ended(child);
+    assert!(code == 1 && text.contains("body"), "{code} {text}");
+    home.sqlite("ALTER TABLE events RENAME text TO body");
+    home.goes_on(20_000);
+}
+
+#[test]
+fn a_full_disk_is_named_and_with_room_the_same_command_goes_on() {
+    for (name, how) in [("full", &[][..]), ("full_bulk", &["--exclusive"])] {
+        let home = Home::new(name, 20_000);
+        let file = home.path().join("crossfade.toml");
+        let roomy = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, roomy.replace("target.db", "target.db?max_pages=150")).unwrap();
+        let backfill = ["backfill", "events", "--chunk-rows", "500"];
+        let out = home.run(&[&backfill[..], how].concat());
+        let (code, text) = (out.status.code().unwrap(), String::from_utf8(out.stderr).unwrap());
+        assert!(code == 1 && text.contains("full") && text.contains("target.db"), "{name}: {code} {text}");
+        assert!(home.done() > 0, "{name}: what fitted in is recorded");
+        std::fs::write(&file, roomy).unwrap();
+        home.goes_on(20_000);
+    }
 }

@@ -9,12 +9,13 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
+use bytes::Bytes;
+use futures::{TryStreamExt, future::BoxFuture};
 
 use crate::{
     Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Row, RowKey,
     StoreError, Table, TableSpec,
-    port::{RawDump, RawFormat, RawRows, Versions},
+    port::{Moment, RawDump, RawFormat, RawRow, RawRows, Since},
 };
 
 /// A kind of call.
@@ -44,8 +45,14 @@ pub enum Fault {
     Refuse(ErrorKind),
     /// It is done, and the answer is lost.
     LoseAnswer,
+    /// It is never done, and nobody says so.
+    Vanish,
     /// The caller hears nothing now (a write is ambiguous), and it is done when this is ready.
     LandsLater(BoxFuture<'static, ()>),
+    /// It is done, the answer is lost, and it is done once more when this is ready.
+    LandsAgain(BoxFuture<'static, ()>),
+    /// It is done, then something else happens, then it is done again: that answer is heard.
+    Twice(BoxFuture<'static, ()>),
 }
 
 impl fmt::Debug for Fault {
@@ -55,7 +62,10 @@ impl fmt::Debug for Fault {
             Fault::After(_) => "after",
             Fault::Refuse(_) => "refuse",
             Fault::LoseAnswer => "lose the answer",
+            Fault::Vanish => "vanish",
             Fault::LandsLater(_) => "lands later",
+            Fault::LandsAgain(_) => "lands again",
+            Fault::Twice(_) => "twice",
         })
     }
 }
@@ -64,6 +74,9 @@ impl fmt::Debug for Fault {
 struct Script {
     calls: HashMap<Point, usize>,
     faults: HashMap<(Point, usize), Vec<Fault>>,
+    /// All calls, of whatever kind, in order.
+    log: Vec<Point>,
+    numbered: HashMap<usize, Vec<Fault>>,
 }
 
 /// A real table with a script.
@@ -93,6 +106,16 @@ impl FaultyTable {
         self.script.lock().unwrap_or_else(PoisonError::into_inner).faults.entry((point, nth)).or_default().push(fault);
     }
 
+    /// At the `nth` call of whatever kind (from 0).
+    pub fn at_call(&self, nth: usize, fault: Fault) {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).numbered.entry(nth).or_default().push(fault);
+    }
+
+    /// All calls so far, in order.
+    pub fn log(&self) -> Vec<Point> {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).log.clone()
+    }
+
     /// How many calls of that kind there were.
     pub fn calls(&self, point: Point) -> usize {
         self.script.lock().unwrap_or_else(PoisonError::into_inner).calls.get(&point).copied().unwrap_or(0)
@@ -109,7 +132,11 @@ impl FaultyTable {
             let nth = script.calls.entry(point).or_default();
             let now = *nth;
             *nth += 1;
-            script.faults.remove(&(point, now)).unwrap_or_default()
+            let call = script.log.len();
+            script.log.push(point);
+            let mut faults = script.faults.remove(&(point, now)).unwrap_or_default();
+            faults.extend(script.numbered.remove(&call).into_iter().flatten());
+            faults
         };
         let mut later = Vec::new();
         for fault in faults {
@@ -125,22 +152,60 @@ impl FaultyTable {
     async fn end<T>(&self, faults: Vec<Fault>, done: Result<T, StoreError>) -> Result<T, StoreError> {
         for fault in faults {
             match fault {
-                Fault::After(other) => other.await,
-                Fault::LoseAnswer | Fault::LandsLater(_) => {
-                    return Err(StoreError::new(ErrorKind::Lost, "the answer was lost by the test"));
-                }
+                Fault::After(other) | Fault::Twice(other) => other.await,
+                Fault::LoseAnswer | Fault::Vanish | Fault::LandsLater(_) | Fault::LandsAgain(_) => return Err(lost()),
                 Fault::Before(_) | Fault::Refuse(_) => {}
             }
         }
         done
     }
+
+    /// A call that has an effect, which may come late or more than once.
+    async fn effect<T: Send + 'static>(
+        &self,
+        point: Point,
+        again: impl Fn() -> BoxFuture<'static, Result<T, StoreError>> + Send + Sync + 'static,
+    ) -> Result<T, StoreError> {
+        let mut others = Vec::new();
+        for fault in self.begin(point).await? {
+            match fault {
+                Fault::Vanish => return Err(lost()),
+                Fault::LandsLater(when) => {
+                    // Nobody hears the outcome: that is the fault.
+                    tokio::spawn(async move {
+                        when.await;
+                        drop(again().await);
+                    });
+                    return Err(lost());
+                }
+                Fault::LandsAgain(when) => {
+                    drop(again().await);
+                    tokio::spawn(async move {
+                        when.await;
+                        drop(again().await);
+                    });
+                    return Err(lost());
+                }
+                Fault::Twice(between) => {
+                    drop(again().await);
+                    between.await;
+                }
+                other => others.push(other),
+            }
+        }
+        let done = again().await;
+        self.end(others, done).await
+    }
 }
 
+fn lost() -> StoreError {
+    StoreError::new(ErrorKind::Lost, LOST)
+}
+
+const LOST: &str = "the answer was lost by the test";
+
 fn ambiguous(changes: &[Change]) -> Vec<ChangeOutcome> {
-    changes
-        .iter()
-        .map(|_| ChangeOutcome::Ambiguous(StoreError::new(ErrorKind::Lost, "the answer was lost by the test")))
-        .collect()
+    changes.iter().map(|_| ChangeOutcome::Ambiguous(lost())).collect()
 }
 
 #[async_trait]
@@ -176,29 +241,24 @@ impl Table for FaultyTable {
     }
 
     async fn write(&self, changes: &[Change]) -> Result<Vec<ChangeOutcome>, StoreError> {
-        let mut faults = self.begin(Point::Write).await?;
-        if let Some(at) = faults.iter().position(|f| matches!(f, Fault::LandsLater(_))) {
-            if let Fault::LandsLater(when) = faults.remove(at) {
-                let (inner, changes) = (self.inner.clone(), changes.to_vec());
-                tokio::spawn(async move {
-                    when.await;
-                    // Nobody hears the outcome: that is the fault.
-                    drop(inner.write(&changes).await);
-                });
-            }
-            return Ok(ambiguous(changes));
-        }
-        let done = self.inner.write(changes).await;
-        match self.end(faults, done).await {
-            Err(e) if e.to_string().contains("lost by the test") => Ok(ambiguous(changes)),
+        let (inner, own) = (self.inner.clone(), changes.to_vec());
+        let again = move || -> BoxFuture<'static, _> {
+            let (inner, own) = (inner.clone(), own.clone());
+            Box::pin(async move { inner.write(&own).await })
+        };
+        match self.effect(Point::Write, again).await {
+            Err(e) if e.to_string() == LOST => Ok(ambiguous(changes)),
             done => done,
         }
     }
 
     async fn load(&self, rows: Vec<Row>) -> Result<(), StoreError> {
-        let faults = self.begin(Point::Load).await?;
-        let done = self.inner.load(rows).await;
-        self.end(faults, done).await
+        let inner = self.inner.clone();
+        self.effect(Point::Load, move || {
+            let (inner, rows) = (inner.clone(), rows.clone());
+            Box::pin(async move { inner.load(rows).await })
+        })
+        .await
     }
 
     fn raw(&self) -> Option<&dyn RawRows> {
@@ -250,46 +310,52 @@ impl RawRows for FaultyTable {
         self.end(faults, done).await
     }
 
-    async fn versions(&self, range: &Range, without: &[RowKey]) -> Result<Versions, StoreError> {
+    fn cut(&self, dump: Bytes) -> Result<Vec<RawRow>, StoreError> {
+        self.inner.raw().ok_or_else(no_raw)?.cut(dump)
+    }
+
+    #[expect(clippy::expect_used, reason = "only handed out where the real table has raw rows")]
+    fn join(&self, rows: &[RawRow]) -> RawDump {
+        self.inner.raw().expect("handed out by `raw`").join(rows)
+    }
+
+    async fn moment(&self) -> Result<Moment, StoreError> {
         let faults = self.begin(Point::Scan).await?;
-        let done = self.inner.raw().ok_or_else(no_raw)?.versions(range, without).await;
+        let done = self.inner.raw().ok_or_else(no_raw)?.moment().await;
         self.end(faults, done).await
     }
 
-    async fn newer(&self, range: &Range, than: &Versions) -> Result<Vec<RowKey>, StoreError> {
+    async fn since(&self, range: &Range, without: &[RowKey], moment: &Moment) -> Result<Since, StoreError> {
         let faults = self.begin(Point::Scan).await?;
-        let done = self.inner.raw().ok_or_else(no_raw)?.newer(range, than).await;
+        let done = self.inner.raw().ok_or_else(no_raw)?.since(range, without, moment).await;
         self.end(faults, done).await
     }
 
-    async fn keys(&self, range: &Range) -> Result<Vec<RowKey>, StoreError> {
+    async fn keys(&self, range: &Range, most: usize) -> Result<Vec<RowKey>, StoreError> {
         let faults = self.begin(Point::Scan).await?;
-        let done = self.inner.raw().ok_or_else(no_raw)?.keys(range).await;
+        let done = self.inner.raw().ok_or_else(no_raw)?.keys(range, most).await;
         self.end(faults, done).await
     }
 
     async fn insert_all(&self, dump: RawDump) -> Result<u64, StoreError> {
-        let mut faults = self.begin(Point::Write).await?;
-        if let Some(at) = faults.iter().position(|f| matches!(f, Fault::LandsLater(_))) {
-            if let Fault::LandsLater(when) = faults.remove(at) {
-                let inner = self.inner.clone();
-                tokio::spawn(async move {
-                    when.await;
-                    if let Some(raw) = inner.raw() {
-                        // Nobody hears the outcome: that is the fault.
-                        drop(raw.insert_all(dump).await);
-                    }
-                });
-            }
-            return Err(StoreError::new(ErrorKind::Lost, "the answer was lost by the test"));
-        }
-        let done = self.inner.raw().ok_or_else(no_raw)?.insert_all(dump).await;
-        self.end(faults, done).await
+        let (inner, blocks) = (self.inner.clone(), dump.try_collect::<Vec<Bytes>>().await?);
+        self.effect(Point::Write, move || {
+            let (inner, dump) = (inner.clone(), dump_of(&blocks));
+            Box::pin(async move { inner.raw().ok_or_else(no_raw)?.insert_all(dump).await })
+        })
+        .await
     }
 
     async fn load(&self, dump: RawDump) -> Result<u64, StoreError> {
-        let faults = self.begin(Point::Load).await?;
-        let done = self.inner.raw().ok_or_else(no_raw)?.load(dump).await;
-        self.end(faults, done).await
+        let (inner, blocks) = (self.inner.clone(), dump.try_collect::<Vec<Bytes>>().await?);
+        self.effect(Point::Load, move || {
+            let (inner, dump) = (inner.clone(), dump_of(&blocks));
+            Box::pin(async move { inner.raw().ok_or_else(no_raw)?.load(dump).await })
+        })
+        .await
     }
+}
+
+fn dump_of(blocks: &[Bytes]) -> RawDump {
+    Box::pin(futures::stream::iter(blocks.iter().cloned().map(Ok).collect::<Vec<_>>()))
 }

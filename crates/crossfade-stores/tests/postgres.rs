@@ -269,3 +269,32 @@ async fn fences_drawn_from_pages_leave_no_row_out_of_the_checksums() {
     }
     lab.end().await;
 }
+
+#[tokio::test]
+async fn ranges_drawn_from_a_large_table_hold_every_row_once_and_few_are_long() {
+    let lab = Lab::new("drawn_ranges").await;
+    sql(&lab.url, "CREATE TABLE t (a int8, b text, v text, PRIMARY KEY (a, b)); INSERT INTO t SELECT i * 7919 % 250007, 'k' || i, repeat('x', i % 90) FROM generate_series(1, 250000) i; ANALYZE t").await;
+    let table = lab.store.table(&lab.store.describe(&TableName::new("t")).await.unwrap().as_spec()).await.unwrap();
+    for asked in [5_000, 100] {
+        let ranges = table.split(asked).await.unwrap();
+        let fences: Vec<RowKey> = ranges
+            .windows(2)
+            .map(|w| match (&w[0], &w[1]) {
+                (Range::Keys { to: Some(to), .. }, Range::Keys { from: Some(from), .. }) if to == from => to.clone(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert!(
+            matches!(ranges.first(), Some(Range::Keys { from: None, .. }))
+                && matches!(ranges.last(), Some(Range::Keys { to: None, .. }))
+        );
+        assert!(fences.windows(2).all(|w| w[0] < w[1]), "sorted, and none is empty");
+        if asked == 5_000 {
+            let sums = table.checksums(&fences).await.unwrap();
+            let rows: Vec<u64> = sums.iter().map(|s| s.rows).collect();
+            assert_eq!(rows.iter().sum::<u64>(), 250_000);
+            assert!((30..90).contains(&rows.len()) && rows.iter().all(|n| *n < 20_000), "{rows:?}");
+        }
+    }
+    lab.end().await;
+}

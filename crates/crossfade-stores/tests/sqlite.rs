@@ -138,3 +138,26 @@ async fn a_missing_file_is_not_made() {
     assert_eq!(e.kind(), ErrorKind::Unreachable, "{e}");
     assert!(!path.exists());
 }
+
+#[tokio::test]
+async fn of_loads_that_share_a_transaction_a_refused_one_is_undone_alone() {
+    let lab = Lab::new().await;
+    lab.sql("CREATE TABLE t (id INTEGER PRIMARY KEY)");
+    let table = lab.store.table(&lab.store.describe(&TableName::new("t")).await.unwrap().as_spec()).await.unwrap();
+    let rows = |ids: &[i64]| ids.iter().map(|id| Row(vec![Value::Int(*id)])).collect::<Vec<_>>();
+    let other = rusqlite::Connection::open(&lab.path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // The first waits for the other writer, the next ones for the first.
+    let (first, second, refused, last, ()) = futures::join!(
+        table.load(rows(&[1, 2])),
+        table.load(rows(&[3, 4])),
+        table.load(rows(&[5, 6, 5])),
+        table.load(rows(&[7])),
+        async { other.execute_batch("COMMIT").unwrap() }
+    );
+    assert!(first.is_ok() && second.is_ok() && last.is_ok(), "{first:?} {second:?} {last:?}");
+    let e = refused.unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Refused, "{e}");
+    assert!(e.to_string().contains(&RowKey(vec![Value::Int(5)]).digest()), "{e}");
+    assert_eq!(table.scan(&Range::ALL, &Position::Start, 99).await.unwrap().rows, rows(&[1, 2, 3, 4, 7]));
+}

@@ -39,10 +39,10 @@ impl TransferError {
     pub fn exit(&self) -> Exit {
         match self {
             TransferError::Store(e) => match e.kind() {
-                ErrorKind::Unreachable => Exit::Unreachable,
+                // Asked again in vain: the server went away.
+                ErrorKind::Unreachable | ErrorKind::Lost => Exit::Unreachable,
                 ErrorKind::Config | ErrorKind::NoSuchTable => Exit::Usage,
-                ErrorKind::Lost
-                | ErrorKind::Throttled
+                ErrorKind::Throttled
                 | ErrorKind::Conflict
                 | ErrorKind::Denied
                 | ErrorKind::SchemaChanged

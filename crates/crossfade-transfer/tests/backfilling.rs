@@ -7,8 +7,9 @@ mod common;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use common::{COHORT, Lab, To, backfill, options, silent, verify};
+use crossfade_api::exit::Exit;
 use crossfade_stores::{
-    ErrorKind, Position, Range, Value,
+    ErrorKind, Position, Range, RowKey, Value,
     faults::{Fault, Point},
 };
 use crossfade_transfer::{
@@ -75,6 +76,26 @@ async fn a_torn_line_is_a_chunk_done_again() {
     std::fs::write(&path, whole.replace("\"fingerprint\":\"", "\"fingerprint\":\"f")).unwrap();
     let error = backfill(&pair, &options).await.unwrap_err();
     assert!(error.to_string().contains("another configuration"), "{error}");
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn put_then_deleted_then_killed_before_any_chunk_was_recorded_stays_deleted() {
+    let lab = Lab::new("killed_first", To::Sqlite, DDL, SQLITE).await;
+    lab.at_source("INSERT INTO t VALUES (1, 'doomed'), (2, 'stays')").await;
+    let options = kept(lab.folder());
+    let delete = "DELETE FROM t WHERE id = 1";
+    // Ranges that do not merge: nobody looks for rows that only the target has on the way.
+    let (pair, source, target) = lab.pair(COHORT, |c| c.ordered = false).await;
+    target.at(Point::Write, 0, Fault::Before(lab.on(delete, delete)));
+    // The second read does not come: as if the process had died there.
+    source.at(Point::Read, 0, Fault::Refuse(ErrorKind::Full));
+    backfill(&pair, &options).await.unwrap_err();
+    assert_eq!((source.unplayed(), target.unplayed()), (vec![], vec![]));
+    let (pair, ..) = lab.pair(COHORT, |c| c.ordered = false).await;
+    let report = backfill(&pair, &options).await.unwrap();
+    assert_eq!((report.chunks_resumed, report.rows_deleted), (0, 1));
+    assert_eq!(verify(&pair).await.report.verdict, Verdict::Verified);
     lab.end().await;
 }
 
@@ -166,6 +187,10 @@ async fn two_rows_that_would_be_one_in_the_target_are_named() {
     let error = backfill(&pair, &options()).await.unwrap_err();
     assert!(matches!(&error, TransferError::Rows { rows: 1, first } if first.contains("tell them apart")), "{error}");
     assert!(!error.to_string().contains("y#z"), "no row values: {error}");
+    let digests =
+        [("x", "y#z"), ("x#y", "z")].map(|(a, b)| RowKey([a, b].map(|v| Value::Text(v.to_owned())).to_vec()).digest());
+    assert!(digests.iter().any(|digest| error.to_string().contains(digest)), "which row: {error}");
+    assert_eq!(error.exit(), Exit::Failed);
     let outcome = verify(&pair).await;
     assert_eq!(outcome.report.verdict, Verdict::Diverged);
     lab.end().await;

@@ -13,15 +13,23 @@ use aws_sdk_dynamodb::{
     types::{AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType},
 };
 use common::{backfill, options, verify};
-use crossfade_api::config::{Config, TableConfig};
+use crossfade_api::{
+    config::{Config, TableConfig},
+    exit::Exit,
+};
 use crossfade_stores::{
-    Store,
+    RowKey, Store, Value,
     dynamodb::{
         Dynamodb,
         faults::{Fault, Faults},
     },
 };
-use crossfade_transfer::{pair, verify::Verdict};
+use crossfade_transfer::{
+    TransferError,
+    backfill::{Exclusive, Options},
+    pair,
+    verify::Verdict,
+};
 
 struct Lab {
     client: Client,
@@ -180,4 +188,35 @@ async fn dynamodb_is_a_source_of_the_columns_that_the_target_has() {
     lab.faults.inject(Some("Scan"), Fault::LostAnswer, 1_000);
     let report = verify(&out).await.report;
     assert_eq!(report.verdict, Verdict::Unknown, "{report:?}");
+}
+
+#[tokio::test]
+async fn an_item_above_400_kb_is_named_with_its_column_and_the_same_command_goes_on() {
+    for exclusive in [Exclusive::No, Exclusive::Declared] {
+        let lab = Lab::new().await;
+        lab.create("rows", "id", ScalarAttributeType::N).await;
+        let large = "UPDATE rows SET note = printf('%.*c', 450000, 'x') WHERE id = 77; DELETE FROM rows WHERE id > 90;";
+        let source = lab.sqlite("source.db", &format!("{DDL}{ROWS}{large}")).await;
+        let pair = pair::open(&source, &lab.dynamo, "rows", &config("cohort = [\"user_id\"]")).await.unwrap();
+        let options = Options {
+            exclusive,
+            chunk_rows: 30,
+            checkpoint: Some(lab.folder.path().join("rows.backfill")),
+            ..options()
+        };
+        let error = backfill(&pair, &options).await.unwrap_err();
+        let text = error.to_string();
+        assert!(matches!(&error, TransferError::Rows { rows: 1, .. }), "{text}");
+        assert!(text.contains("400 KB") && text.contains("(column `note`)"), "{text}");
+        assert!(text.contains(&RowKey(vec![Value::Int(77)]).digest()) && !text.contains("xxx"), "{text}");
+        assert_eq!(error.exit(), Exit::Failed);
+        // Only that chunk is open, and all but that row of it are there.
+        let report = verify(&pair).await.report;
+        assert_eq!((report.verdict, report.missing_in_target, report.rows_target), (Verdict::Diverged, 1, 89));
+        lab.sqlite("source.db", "UPDATE rows SET note = 'shorter' WHERE id = 77").await;
+        let report = backfill(&pair, &options).await.unwrap();
+        assert_eq!(report.chunks, 1, "{report:?}");
+        assert!(exclusive == Exclusive::Declared || report.rows_written == 1, "{report:?}");
+        assert_eq!(verify(&pair).await.report.verdict, Verdict::Verified);
+    }
 }

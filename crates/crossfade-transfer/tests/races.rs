@@ -163,22 +163,18 @@ async fn there_only_while_the_bytes_were_read_is_taken_back() {
     let lab = lab("only_while", To::Postgres).await;
     lab.at_source("INSERT INTO t VALUES (1, 'v')").await;
     let (pair, source, target) = lab.pair(COHORT, |_| {}).await;
-    // By an instance still at off, between the first read of the versions and that of the bytes; and gone again before the second one.
+    // By an instance still at off, between the moment and the read of the bytes; and gone again before the second read.
     source.at(Point::Scan, 0, Fault::After(lab.on("INSERT INTO t VALUES (2, 'ghost')", "")));
     target.at(Point::Write, 0, Fault::Before(lab.on("DELETE FROM t WHERE id = 2", "")));
     let report = backfill(&pair, &options()).await.unwrap();
     assert_eq!((source.unplayed(), target.unplayed()), (vec![], vec![]));
-    assert_eq!(
-        (report.rows_written, report.rows_deleted),
-        (1, 1),
-        "no version is new or gone, but one was put that is not there"
-    );
+    assert_eq!((report.rows_written, report.rows_deleted), (1, 1), "nothing is new, but one was put that is not there");
     ends_as(&pair, &[(1, "v")]).await;
     lab.end().await;
 }
 
 #[tokio::test]
-async fn versions_read_then_update_by_an_instance_still_at_off_then_bytes_read_takes_the_update() {
+async fn moment_taken_then_update_by_an_instance_still_at_off_then_bytes_read_takes_the_update() {
     let lab = lab("versions_off", To::Postgres).await;
     lab.at_source("INSERT INTO t VALUES (1, 'v1'), (2, 'still')").await;
     let (pair, source, _) = lab.pair(COHORT, |_| {}).await;
@@ -188,6 +184,53 @@ async fn versions_read_then_update_by_an_instance_still_at_off_then_bytes_read_t
     backfill(&pair, &options()).await.unwrap();
     assert!(source.unplayed().is_empty());
     ends_as(&pair, &[(1, "v3"), (2, "still")]).await;
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_was_open_at_the_moment_and_commits_after_the_bytes_were_read_is_not_missed() {
+    let lab = lab("open_at_moment", To::Postgres).await;
+    lab.at_source("INSERT INTO t VALUES (1, 'v1'), (2, 'still')").await;
+    let (pair, source, _) = lab.pair(COHORT, |_| {}).await;
+    let (client, connection) = tokio_postgres::connect(&lab.source_url, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let client = Arc::new(client);
+    // It has its number before the moment, and others take theirs and end meanwhile: only the oldest open one is a moment.
+    let (begins, commits) = (client.clone(), client);
+    let another = lab.on("INSERT INTO t VALUES (3, 'soon gone'); DELETE FROM t WHERE id = 3", "");
+    source.at(
+        Point::Scan,
+        0,
+        Fault::Before(Box::pin(async move {
+            begins.batch_execute("BEGIN; UPDATE t SET v = 'v2' WHERE id = 1").await.unwrap();
+            another.await;
+        })),
+    );
+    source.at(Point::Scan, 1, Fault::After(Box::pin(async move { commits.batch_execute("COMMIT").await.unwrap() })));
+    backfill(&pair, &options()).await.unwrap();
+    assert!(source.unplayed().is_empty());
+    ends_as(&pair, &[(1, "v2"), (2, "still")]).await;
+    lab.end().await;
+}
+
+#[tokio::test]
+async fn bytes_read_then_one_deleted_another_updated_and_a_third_born_before_the_second_read() {
+    let lab = lab("one_of_each", To::Postgres).await;
+    lab.at_source("INSERT INTO t VALUES (1, 'deleted'), (2, 'v'), (3, 'still')").await;
+    let (pair, source, target) = lab.pair(COHORT, |_| {}).await;
+    // As many rows as before, and as many new versions as old ones that are gone: the sums alone would not tell.
+    target.at(
+        Point::Write,
+        0,
+        Fault::After(lab.on(
+            "DELETE FROM t WHERE id = 1; UPDATE t SET v = 'v2' WHERE id = 2; INSERT INTO t VALUES (4, 'born')",
+            "",
+        )),
+    );
+    let report = backfill(&pair, &options()).await.unwrap();
+    assert_eq!((source.unplayed(), target.unplayed()), (vec![], vec![]));
+    assert_eq!((report.rows_written, report.rows_deleted), (3, 1));
+    ends_as(&pair, &[(2, "v2"), (3, "still"), (4, "born")]).await;
     lab.end().await;
 }
 
@@ -356,7 +399,7 @@ async fn throttled_and_conflicting_puts_are_asked_again() {
         {
             target.at(Point::Write, n, Fault::Refuse(kind));
             source.at(Point::Scan, n, Fault::Refuse(kind));
-            // Between two PostgreSQL the second read is one of versions.
+            // Between two PostgreSQL the second read is one of when rows were written.
             if to == To::Sqlite {
                 source.at(Point::Read, n, Fault::Refuse(kind));
             }

@@ -116,6 +116,7 @@ impl Store for Dynamodb {
             checksum: None,
             keeps_decimal_scale: shape.keeps_decimal_scale(),
             keeps_json_text: shape.keeps_json_text(),
+            throttles: true,
             write_batch: 500,
         };
         Ok(Arc::new(DynamodbTable { store: self.clone(), spec: spec.clone(), shape, capabilities }))

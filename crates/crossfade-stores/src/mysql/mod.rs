@@ -92,6 +92,7 @@ impl Store for Mysql {
             checksum: None,
             keeps_decimal_scale: shape.keeps_decimal_scale(),
             keeps_json_text: shape.keeps_json_text(),
+            throttles: false,
             write_batch: 2_000,
         };
         Ok(Arc::new(MysqlTable { store: self.clone(), spec: spec.clone(), shape, capabilities }))

@@ -11,5 +11,6 @@ pub use change::{Change, ChangeOutcome};
 pub use error::{ErrorKind, Recovery, StoreError};
 pub use range::{Page, Position, Range, Rest};
 pub use table::{
-    Capabilities, Checksum, ChecksumDialect, OpenWrites, RawDump, RawFormat, RawRows, Store, Table, Versions,
+    Capabilities, Checksum, ChecksumDialect, Moment, OpenWrites, RawDump, RawFormat, RawRow, RawRows, Since, Store,
+    Table,
 };

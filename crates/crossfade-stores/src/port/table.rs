@@ -150,6 +150,9 @@ pub struct Capabilities {
     pub keeps_decimal_scale: bool,
     /// JSON comes back as the text that was put. Where false, JSON compares by value (key order and spaces do not count).
     pub keeps_json_text: bool,
+    /// Whether the store itself says [`ErrorKind::Throttled`] when it is asked for more than it has to give: then its latency tells nothing about what others
+    /// feel, and nobody has to find out how much it takes.
+    pub throttles: bool,
     /// Rows of one `write` call that the store takes well; larger calls work and are split.
     pub write_batch: usize,
 }
@@ -174,23 +177,26 @@ pub struct RawFormat(pub String);
 /// The bytes of a range. It ends with `None` only when the store said that it was the end.
 pub type RawDump = BoxStream<'static, Result<Bytes, StoreError>>;
 
-/// What tells whether the rows of a range are still those that they were: of the versions of the rows, not of their values.
+/// A moment of a store, in its own words.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Versions {
-    /// How many rows.
-    pub rows: u64,
-    /// Equal digests (2⁻⁶⁴): each is the very same version of the same row.
-    pub digest: String,
-    /// The moment, in the store's own words, for [`RawRows::newer`].
-    pub moment: String,
+pub struct Moment(pub String);
+
+/// The rows of a range, told apart by when they were written.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Since {
+    /// How many rows are the very same versions that were there at the moment, and all the time since.
+    pub old: u64,
+    /// The keys of all others: written since, or perhaps since.
+    pub newer: Vec<RowKey>,
 }
 
-impl Versions {
-    /// Whether no row came, went or was written in between.
-    #[must_use]
-    pub fn same_rows(&self, other: &Versions) -> bool {
-        self.rows == other.rows && self.digest == other.digest
-    }
+/// One row of a dump.
+#[derive(Clone, Debug)]
+pub struct RawRow {
+    /// Its key.
+    pub key: RowKey,
+    /// Its bytes, for [`RawRows::join`].
+    pub bytes: Bytes,
 }
 
 /// The bulk path without decoding.
@@ -205,15 +211,20 @@ pub trait RawRows: Send + Sync {
     /// As [`RawRows::dump`], without the rows of some keys.
     async fn dump_without(&self, range: &Range, keys: &[RowKey]) -> Result<RawDump, StoreError>;
 
-    /// The versions of the rows of a range, without those of some keys. A version that two calls saw was there all the time in between, and what is
-    /// equal in both was the same rows throughout. `Unsupported` where the store keeps no versions.
-    async fn versions(&self, range: &Range, without: &[RowKey]) -> Result<Versions, StoreError>;
+    /// The rows of a dump, whose bytes these are from its beginning to its end.
+    fn cut(&self, dump: Bytes) -> Result<Vec<RawRow>, StoreError>;
 
-    /// The keys of the rows of a range whose version may be newer than that moment; some may be older.
-    async fn newer(&self, range: &Range, than: &Versions) -> Result<Vec<RowKey>, StoreError>;
+    /// The dump of some rows.
+    fn join(&self, rows: &[RawRow]) -> RawDump;
 
-    /// All keys of a range, in order.
-    async fn keys(&self, range: &Range) -> Result<Vec<RowKey>, StoreError>;
+    /// Now: every row that a later call sees was there at this moment, or is newer. `Unsupported` where the store does not keep when a row was written.
+    async fn moment(&self) -> Result<Moment, StoreError>;
+
+    /// The rows of a range, without those of some keys, told apart by whether they are newer than a moment; all as of one later moment.
+    async fn since(&self, range: &Range, without: &[RowKey], moment: &Moment) -> Result<Since, StoreError>;
+
+    /// The first keys of a range, in order, at most so many.
+    async fn keys(&self, range: &Range, most: usize) -> Result<Vec<RowKey>, StoreError>;
 
     /// Puts the rows of a dump as one transaction: all of them, or none. `Refused` if one of the keys is there: nothing is ever overwritten. How many they are.
     /// On `Ok` it is durable. On `Err` nothing was done, except `Lost`, where it may have been, or may be within the linger.

@@ -5,12 +5,9 @@ use super::{
     PostgresTable, binary,
     binary::Parameter,
     errors,
-    statements::{Col, Shape, field},
+    statements::{Col, Shape},
 };
-use crate::{Checksum, ErrorKind, Range, RowKey, StoreError, Value};
-
-/// Below so many rows, or where the database does not know how many there are, fences are looked for in the whole key.
-const SMALL: f32 = 10_000.0;
+use crate::{Checksum, ErrorKind, RowKey, StoreError};
 
 /// What of a column goes into its row's hash: never two values that differ by a byte as one. A type's own hash takes equal numbers for the same
 /// (`1.0` and `1.00`, the two zeros), folds 64 bits into 32, or goes by a collation; so where it does, the sent bytes are hashed instead.
@@ -50,43 +47,6 @@ impl Shape {
 }
 
 impl PostgresTable {
-    /// The first keys of pages drawn at random: parts of about `rows` rows, for the price of those pages.
-    pub(super) async fn drawn(&self, rows: u64) -> Result<Vec<RowKey>, StoreError> {
-        let shape = &self.shape;
-        let client = self.store.client().await?;
-        let fail = |e| errors::of(format!("cannot cut {} into parts", shape.shown), e);
-        let known = client
-            .query_one(
-                "SELECT reltuples, relpages, relkind = 'r' FROM pg_class WHERE oid = to_regclass($1)",
-                &[&shape.table],
-            )
-            .await
-            .map_err(fail)?;
-        let (tuples, pages): (f32, i32) = (known.get(0), known.get(1));
-        if tuples < SMALL || pages < 1 || !known.get::<_, bool>(2) {
-            drop(client);
-            let upper = |range| match range {
-                Range::Keys { to, .. } => to,
-                Range::Segment { .. } => None,
-            };
-            return Ok(self.cut(rows).await?.into_iter().filter_map(upper).collect());
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a share")]
-        let percent = (100.0 * f64::from(tuples) / f64::from(pages) / rows.max(1) as f64).min(100.0);
-        let sql = format!(
-            "SELECT {keys} FROM (SELECT DISTINCT ON ((ctid::text::point)[0]) {keys} FROM {table} TABLESAMPLE SYSTEM ({percent})) s ORDER BY {keys}",
-            keys = shape.key_list,
-            table = shape.table,
-        );
-        let found = client.query(sql.as_str(), &[]).await.map_err(fail)?;
-        let key = |row: &tokio_postgres::Row| -> Result<RowKey, StoreError> {
-            let values: Result<Vec<Value>, StoreError> =
-                shape.key.iter().enumerate().map(|(n, i)| shape.value(*i, field(row, n)?)).collect();
-            Ok(RowKey(values?))
-        };
-        found.iter().map(key).collect()
-    }
-
     pub(super) async fn sums(&self, fences: &[RowKey]) -> Result<Vec<Checksum>, StoreError> {
         let shape = &self.shape;
         if self.capabilities.checksum.is_none() {

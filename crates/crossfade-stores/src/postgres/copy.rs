@@ -5,17 +5,17 @@ use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt, pin_mut};
 use tokio_postgres::CopyInSink;
 
-use super::{PostgresTable, connect::Session, errors};
+use super::{PostgresTable, connect::Session, errors, tuples};
 use crate::{
     ErrorKind, Range, Row, RowKey, StoreError,
-    port::{RawDump, RawFormat, RawRows, Versions},
+    port::{Moment, RawDump, RawFormat, RawRow, RawRows, Since},
 };
 
 /// Signature, flags, no header extension.
-const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
+pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+pub(super) const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 /// Bytes of one message.
-const BLOCK: usize = 64 * 1024;
+pub(super) const BLOCK: usize = 64 * 1024;
 
 impl PostgresTable {
     /// Appends one row in the copy format.
@@ -112,10 +112,15 @@ impl PostgresTable {
             conditions.push(format!("({}) {operator} {}", shape.key_list, shape.key_literal(key)?));
         }
         if !without.is_empty() {
-            let keys: Result<Vec<String>, StoreError> = without.iter().map(|k| shape.key_literal(k)).collect();
-            conditions.push(format!("({}) NOT IN ({})", shape.key_list, keys?.join(", ")));
+            conditions.push(self.but(without)?);
         }
         Ok(if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) })
+    }
+
+    /// A condition that holds for all rows but some.
+    pub(super) fn but(&self, keys: &[RowKey]) -> Result<String, StoreError> {
+        let literals: Result<Vec<String>, StoreError> = keys.iter().map(|k| self.shape.key_literal(k)).collect();
+        Ok(format!("({}) NOT IN ({})", self.shape.key_list, literals?.join(", ")))
     }
 
     async fn copy_out(&self, range: &Range, without: &[RowKey]) -> Result<RawDump, StoreError> {
@@ -172,16 +177,24 @@ impl RawRows for PostgresTable {
         self.copy_out(range, keys).await
     }
 
-    async fn versions(&self, range: &Range, without: &[RowKey]) -> Result<Versions, StoreError> {
-        self.versions_of(range, without).await
+    fn cut(&self, dump: Bytes) -> Result<Vec<RawRow>, StoreError> {
+        self.rows_of(&dump)
     }
 
-    async fn newer(&self, range: &Range, than: &Versions) -> Result<Vec<RowKey>, StoreError> {
-        self.newer_than(range, than).await
+    fn join(&self, rows: &[RawRow]) -> RawDump {
+        tuples::join(rows)
     }
 
-    async fn keys(&self, range: &Range) -> Result<Vec<RowKey>, StoreError> {
-        self.keys_of(range, "").await
+    async fn moment(&self) -> Result<Moment, StoreError> {
+        self.now().await
+    }
+
+    async fn since(&self, range: &Range, without: &[RowKey], moment: &Moment) -> Result<Since, StoreError> {
+        self.since_then(range, without, moment).await
+    }
+
+    async fn keys(&self, range: &Range, most: usize) -> Result<Vec<RowKey>, StoreError> {
+        self.keys_of(range, most).await
     }
 
     async fn insert_all(&self, mut dump: RawDump) -> Result<u64, StoreError> {

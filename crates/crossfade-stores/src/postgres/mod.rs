@@ -4,7 +4,7 @@
 //! |---|---|
 //! | reads | by key in one query; scans page by page in the key's index |
 //! | writes | inserts above a few go by `COPY` into a temporary table and `ON CONFLICT (key) DO NOTHING`; the rest are pipelined statements that compare the whole row as text, all in one transaction, in key order |
-//! | bulk | binary `COPY`, both ways; whether its rows are still the same is told by their versions |
+//! | bulk | binary `COPY`, both ways; whether its rows are still the same is told by the transactions that wrote them |
 //! | settings of the URL | those of libpq, and `pool` (connections, default 8), `write_timeout_ms` (default 10000: also half of the linger) |
 //!
 //! Absent here: TLS. A URL with `sslmode=require` is refused by the driver.
@@ -14,10 +14,12 @@ mod checksum;
 mod connect;
 mod copy;
 mod errors;
+mod fences;
 mod numeric;
 mod read;
 mod schema;
 mod statements;
+mod tuples;
 mod versions;
 mod write;
 
@@ -109,6 +111,7 @@ impl Store for Postgres {
                 .then(|| ChecksumDialect(format!("postgres row hash xor 2: {}", shape.signature()))),
             keeps_decimal_scale: shape.keeps_decimal_scale(),
             keeps_json_text: shape.keeps_json_text(),
+            throttles: false,
             write_batch: 5_000,
         };
         let raw = RawFormat(format!("postgres binary copy: {}", shape.signature()));
@@ -139,7 +142,7 @@ impl Table for PostgresTable {
     }
 
     async fn split(&self, rows: u64) -> Result<Vec<Range>, StoreError> {
-        self.cut(rows).await
+        self.ranges(rows).await
     }
 
     async fn estimate(&self) -> Result<u64, StoreError> {

@@ -1,4 +1,4 @@
-//! Reading by key, page by page, and cutting into ranges.
+//! Reading by key and page by page.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,6 @@ use super::{
     PostgresTable,
     binary::{self, Parameter},
     errors,
-    statements::field,
 };
 use crate::{ErrorKind, Page, Position, Range, Rest, Row, RowKey, StoreError, Value};
 
@@ -99,7 +98,7 @@ impl PostgresTable {
     }
 
     /// `WHERE …` with its parameters, from `$1` on.
-    fn bounds(&self, range: &Range, position: &Position) -> Result<(String, Vec<Parameter>), StoreError> {
+    pub(super) fn bounds(&self, range: &Range, position: &Position) -> Result<(String, Vec<Parameter>), StoreError> {
         let shape = &self.shape;
         let Range::Keys { from, to } = range else {
             return Err(StoreError::new(
@@ -145,30 +144,6 @@ impl PostgresTable {
             _ => Rest::End,
         };
         Ok(Page { rows, rest })
-    }
-
-    pub(super) async fn cut(&self, rows: u64) -> Result<Vec<Range>, StoreError> {
-        let shape = &self.shape;
-        let client = self.store.client().await?;
-        let fail = |e| errors::of(format!("cannot cut {} into ranges", shape.shown), e);
-        let sql = format!(
-            "SELECT {keys} FROM (SELECT {keys}, row_number() OVER (ORDER BY {keys}) AS crossfade_n FROM {table}) s WHERE crossfade_n % {every} = 0 ORDER BY {keys}",
-            keys = shape.key_list,
-            table = shape.table,
-            every = rows.max(1),
-        );
-        let found = client.query(sql.as_str(), &[]).await.map_err(fail)?;
-        let mut ranges = Vec::with_capacity(found.len() + 1);
-        let mut from = None;
-        for row in &found {
-            let key: Result<Vec<Value>, StoreError> =
-                shape.key.iter().enumerate().map(|(n, i)| shape.value(*i, field(row, n)?)).collect();
-            let to = Some(RowKey(key?));
-            ranges.push(Range::Keys { from, to: to.clone() });
-            from = to;
-        }
-        ranges.push(Range::Keys { from, to: None });
-        Ok(ranges)
     }
 
     pub(super) async fn about(&self) -> Result<u64, StoreError> {

@@ -1,56 +1,91 @@
-//! Which versions of its rows a range has, by what the server keeps of every row anyway: the place of a version and the transaction that wrote it.
+//! Which rows of a range are newer than a moment, by what the server keeps of every row anyway: the transaction that wrote it.
 //!
-//! A version never changes and, once it is no longer the row, never is again; another one at the same place has another transaction. So a version that
-//! was there before and after was there all the time in between. After `VACUUM FULL` or `CLUSTER` every place is another: then the transactions alone tell
-//! which rows are newer.
+//! A moment is the oldest transaction that a statement could not see. What an older one wrote was there for that statement, in this very version: a version
+//! never changes and, once it is no longer the row, never is again. So a row that is old now was there at the moment, and all the time since.
+//! It errs to one side only: a row that was written while an older transaction was open, or more than two thousand million transactions ago, may count as newer.
 
-use super::{PostgresTable, errors, statements::field};
-use crate::{Range, RowKey, StoreError, Value, port::Versions};
+use futures::TryStreamExt;
+use tokio_postgres::Row as SqlRow;
+
+use super::{PostgresTable, errors, statements::field, tuples};
+use crate::{
+    ColumnType, ErrorKind, Position, Range, RowKey, StoreError, Value,
+    port::{Moment, Since},
+};
 
 impl PostgresTable {
-    pub(super) async fn versions_of(&self, range: &Range, without: &[RowKey]) -> Result<Versions, StoreError> {
+    pub(super) async fn now(&self) -> Result<Moment, StoreError> {
+        let fail = |e| errors::of(format!("cannot ask for the moment of {}", self.shape.shown), e);
+        let client = self.store.client().await?;
+        let sql = "SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text";
+        let statement = client.prepare_cached(sql).await.map_err(fail)?;
+        Ok(Moment(client.query_one(&statement, &[]).await.map_err(fail)?.get(0)))
+    }
+
+    pub(super) async fn since_then(
+        &self,
+        range: &Range,
+        without: &[RowKey],
+        moment: &Moment,
+    ) -> Result<Since, StoreError> {
         let shape = &self.shape;
-        // The oldest transaction that this statement may not see: whatever it does not see is at least that old.
+        let fail = |e| errors::of(format!("cannot look for newer rows of {}", shape.shown), e);
+        if shape.key.iter().any(|i| matches!(shape.columns[*i].physical.ty, ColumnType::Array(_))) {
+            return Err(StoreError::new(ErrorKind::Unsupported, format!("{}: a list in its key", shape.shown)));
+        }
+        let (mut within, parameters) = self.bounds(range, &Position::Start)?;
+        if !without.is_empty() {
+            let but = self.but(without)?;
+            within = if within.is_empty() { format!(" WHERE {but}") } else { format!("{within} AND {but}") };
+        }
+        let moment: u32 = moment.0.parse().map_err(|e| {
+            StoreError::new(ErrorKind::Protocol, format!("{}: a moment that is none", shape.shown)).caused_by(e)
+        })?;
+        // A row's number has no epoch; `age` counts from now, in the same circle. `OFFSET 0` has it computed once for each row.
+        let keys: Vec<String> = shape.key.iter().map(|i| shape.columns[*i].quoted.clone()).collect();
+        let newer: Vec<String> = (0..keys.len()).map(|n| format!("array_agg(k{n}) FILTER (WHERE newer)")).collect();
+        let names: Vec<String> = (0..keys.len()).map(|n| format!("k{n}")).collect();
         let sql = format!(
-            "SELECT count(*), coalesce(sum(hashtextextended(ctid::text, (tableoid::int8 << 32) | xmin::text::int8)), 0)::text, \
-             pg_snapshot_xmin(pg_current_snapshot())::text FROM {}{}",
+            "SELECT count(*) FILTER (WHERE NOT newer), {} FROM (SELECT {}, age(xmin) <= (SELECT age('{moment}'::xid)) FROM {}{within} OFFSET 0) s({}, newer)",
+            newer.join(", "),
+            keys.join(", "),
             shape.table,
-            self.within(range, without)?
+            names.join(", ")
         );
         let client = self.store.client().await?;
-        let row = client
-            .query_one(sql.as_str(), &[])
-            .await
-            .map_err(|e| errors::of(format!("cannot read the versions of {}", shape.shown), e))?;
-        Ok(Versions { rows: row.get::<_, i64>(0).cast_unsigned(), digest: row.get(1), moment: row.get(2) })
-    }
-
-    pub(super) async fn newer_than(&self, range: &Range, than: &Versions) -> Result<Vec<RowKey>, StoreError> {
-        // A row's number has no epoch; `age` counts from now, in the same circle.
-        let newer = format!("age(xmin) <= age('{}'::xid8::xid)", than.moment);
-        self.keys_of(range, &newer).await
-    }
-
-    /// The keys of a range, in order, of rows for which `also` holds.
-    pub(super) async fn keys_of(&self, range: &Range, also: &str) -> Result<Vec<RowKey>, StoreError> {
-        let shape = &self.shape;
-        let mut within = self.within(range, &[])?;
-        if !also.is_empty() {
-            within = if within.is_empty() { format!(" WHERE {also}") } else { format!("{within} AND {also}") };
+        let statement = client.prepare(&sql).await.map_err(fail)?;
+        let rows: Vec<SqlRow> =
+            client.query_raw(&statement, &parameters).await.map_err(fail)?.try_collect().await.map_err(fail)?;
+        let broken = || StoreError::new(ErrorKind::Protocol, format!("{}: keys that are not understood", shape.shown));
+        let row = rows.first().ok_or_else(broken)?;
+        let mut columns = Vec::with_capacity(shape.key.len());
+        for n in 0..shape.key.len() {
+            columns.push(field(row, n + 1)?.map_or_else(|| Some(Vec::new()), tuples::elements).ok_or_else(broken)?);
         }
-        let sql = format!("SELECT {0} FROM {1}{within} ORDER BY {0}", shape.key_list, shape.table);
+        let mut newer = Vec::new();
+        for at in 0..columns.first().map_or(0, Vec::len) {
+            let values: Result<Vec<Value>, StoreError> = shape
+                .key
+                .iter()
+                .zip(&columns)
+                .map(|(i, column)| shape.value(*i, column.get(at).copied().flatten()))
+                .collect();
+            newer.push(RowKey(values?));
+        }
+        let old: i64 = row.try_get(0).map_err(fail)?;
+        Ok(Since { old: old.cast_unsigned(), newer })
+    }
+
+    pub(super) async fn keys_of(&self, range: &Range, most: usize) -> Result<Vec<RowKey>, StoreError> {
+        let shape = &self.shape;
+        let fail = |e| errors::of(format!("cannot read the keys of {}", shape.shown), e);
+        let (within, parameters) = self.bounds(range, &Position::Start)?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let sql = format!("SELECT {0} FROM {1}{within} ORDER BY {0} LIMIT {most}", shape.key_list, shape.table);
         let client = self.store.client().await?;
-        let found = client
-            .query(sql.as_str(), &[])
-            .await
-            .map_err(|e| errors::of(format!("cannot read the keys of {}", shape.shown), e))?;
-        found
-            .iter()
-            .map(|row| {
-                let values: Result<Vec<Value>, StoreError> =
-                    shape.key.iter().enumerate().map(|(n, i)| shape.value(*i, field(row, n)?)).collect();
-                Ok(RowKey(values?))
-            })
-            .collect()
+        let statement = client.prepare_cached(&sql).await.map_err(fail)?;
+        let rows: Vec<SqlRow> =
+            client.query_raw(&statement, &parameters).await.map_err(fail)?.try_collect().await.map_err(fail)?;
+        rows.iter().map(|row| self.key_in(row)).collect()
     }
 }

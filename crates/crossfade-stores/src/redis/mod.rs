@@ -91,6 +91,7 @@ impl Store for Redis {
             keeps_decimal_scale: true,
             keeps_json_text: spec.options.layout == Layout::Hash
                 || !spec.columns.iter().any(|c| c.ty == ColumnType::Json),
+            throttles: false,
             write_batch: 1_000,
         };
         Ok(Arc::new(RedisTable { store: self.clone(), spec: spec.clone(), shape, capabilities }))

@@ -2,14 +2,22 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rusqlite::{Connection, OpenFlags};
+use tokio::sync::oneshot;
 
-use super::errors;
-use crate::{ErrorKind, StoreError, StoreUrl};
+use super::{
+    errors,
+    schema::Shape,
+    write::{self, Load},
+};
+use crate::{ErrorKind, Row, StoreError, StoreUrl};
+
+/// Pages of the log, where the file has one, before they are moved into the file.
+const LOG_PAGES: i64 = 8_000;
 
 /// An SQLite file. Clones share its connections.
 #[derive(Clone)]
@@ -21,7 +29,10 @@ struct Inner {
     path: PathBuf,
     shown: String,
     busy: Duration,
+    most_pages: Option<u32>,
     writer: Mutex<Option<Connection>>,
+    /// Rows that wait for the writer.
+    loads: Mutex<Vec<Load>>,
     /// Idle readers.
     readers: Mutex<Vec<Connection>>,
 }
@@ -38,18 +49,22 @@ impl Sqlite {
     /// # Errors
     /// `Config` if a setting of the URL is no number.
     pub fn open(url: &StoreUrl) -> Result<Self, StoreError> {
-        let busy = match url.parameter("busy_timeout_ms") {
-            None => 10_000,
-            Some(text) => text.parse().map_err(|_| {
-                StoreError::new(ErrorKind::Config, format!("`busy_timeout_ms` in the url of {url} must be a number"))
-            })?,
+        let number = |name: &str| match url.parameter(name) {
+            None => Ok(None),
+            Some(text) => text.parse::<u32>().map(Some).map_err(|_| {
+                StoreError::new(ErrorKind::Config, format!("`{name}` in the url of {url} must be a number"))
+            }),
         };
+        let busy = number("busy_timeout_ms")?.unwrap_or(10_000);
+        let most_pages = number("max_pages")?;
         Ok(Sqlite {
             inner: Arc::new(Inner {
                 path: PathBuf::from(url.rest()),
                 shown: url.to_string(),
-                busy: Duration::from_millis(busy),
+                busy: Duration::from_millis(busy.into()),
+                most_pages,
                 writer: Mutex::new(None),
+                loads: Mutex::default(),
                 readers: Mutex::new(Vec::new()),
             }),
         })
@@ -57,6 +72,25 @@ impl Sqlite {
 
     pub(super) fn shown(&self) -> &str {
         &self.inner.shown
+    }
+
+    /// Loads rows. Who becomes the writer loads what all others wait for too, in one transaction: the disk is waited for once.
+    pub(super) async fn loading(&self, shape: Arc<Shape>, rows: Vec<Row>) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        self.loads().push(Load { shape, rows, answer });
+        let store = self.clone();
+        self.writing(move |c| {
+            let loads = std::mem::take(&mut *store.loads());
+            write::load(c, loads);
+            Ok(())
+        })
+        .await?;
+        let ended = || StoreError::new(ErrorKind::Protocol, "the work on the file was ended");
+        answered.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    fn loads(&self) -> MutexGuard<'_, Vec<Load>> {
+        self.inner.loads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` with a connection that only reads.
@@ -88,7 +122,16 @@ impl Sqlite {
             let mut writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
             let connection = match &mut *writer {
                 Some(connection) => connection,
-                none => none.insert(inner.connect()?),
+                none => {
+                    let connection = inner.connect()?;
+                    // Of this connection alone. Every page that is moved from the log into the file is waited for.
+                    let fail = |e| errors::of(format!("cannot open {}", inner.shown), e);
+                    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(fail)?;
+                    if let Some(most) = inner.most_pages {
+                        connection.pragma_update(None, "max_page_count", most).map_err(fail)?;
+                    }
+                    none.insert(connection)
+                }
             };
             work(connection)
         })

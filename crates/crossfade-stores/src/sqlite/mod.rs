@@ -3,9 +3,9 @@
 //! | | |
 //! |---|---|
 //! | connections | one that writes, and as many readers as scans run at once; all on the blocking pool |
-//! | writes | one immediate transaction per batch; a refused row is refused alone |
+//! | writes | one immediate transaction per batch; a refused row is refused alone. Loads that wait for each other share one |
 //! | values | integers as integers, bytes as blobs, everything else as its text form: so decimals, 64-bit unsigned and JSON want a column of text affinity |
-//! | settings of the URL | `busy_timeout_ms` (default 10000) |
+//! | settings of the URL | `busy_timeout_ms` (default 10000), `max_pages`: the file is full when it has so many |
 //!
 //! The journal mode is the file owner's business and never changed.
 
@@ -96,6 +96,7 @@ impl Store for Sqlite {
             checksum: None,
             keeps_decimal_scale: true,
             keeps_json_text: true,
+            throttles: false,
             write_batch: 5_000,
         };
         Ok(Arc::new(SqliteTable { store: self.clone(), spec: spec.clone(), shape: Arc::new(shape), capabilities }))
@@ -143,8 +144,7 @@ impl Table for SqliteTable {
     }
 
     async fn load(&self, rows: Vec<Row>) -> Result<(), StoreError> {
-        let shape = self.shape.clone();
-        self.store.writing(move |c| write::load(c, &shape, &rows)).await
+        self.store.loading(self.shape.clone(), rows).await
     }
 
     async fn open_writes(&self) -> Result<Option<OpenWrites>, StoreError> {

@@ -1,6 +1,9 @@
 //! Conditional writes and the bulk path: one immediate transaction per call.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, Transaction, TransactionBehavior, types::ToSqlOutput};
+use tokio::sync::oneshot;
 
 use super::{errors, schema::Shape};
 use crate::{Change, ChangeOutcome, ErrorKind, Recovery, Row, StoreError};
@@ -56,20 +59,67 @@ fn one(transaction: &Transaction<'_>, shape: &Shape, change: &Change) -> Result<
     Ok(statement.execute(rusqlite::params_from_iter(parameters)).map_err(fail)? == 1)
 }
 
-pub(super) fn load(c: &mut Connection, shape: &Shape, rows: &[Row]) -> Result<(), StoreError> {
-    let fail = |e| errors::of(format!("cannot load into {}", shape.shown), e);
-    let transaction = c.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-    {
-        let mut statement = transaction.prepare_cached(&shape.load).map_err(fail)?;
-        for row in rows {
-            for (i, value) in row.0.iter().enumerate() {
-                let bound = shape.bind(i, value).map_err(|e| e.at_key(&row.key(&shape.key)))?;
-                statement.raw_bind_parameter(i + 1, bound).map_err(fail)?;
+/// Rows that wait to be loaded, and who waits for them.
+pub(super) struct Load {
+    pub(super) shape: Arc<Shape>,
+    pub(super) rows: Vec<Row>,
+    pub(super) answer: oneshot::Sender<Result<(), StoreError>>,
+}
+
+/// Loads all of them in one transaction. One whose row is refused is undone alone; what hurts the file hurts all.
+pub(super) fn load(c: &mut Connection, loads: Vec<Load>) {
+    let (mut good, mut waiting) = (Vec::new(), loads.into_iter());
+    let done = (|| {
+        let mut transaction = c.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for load in waiting.by_ref() {
+            let savepoint = transaction.savepoint()?;
+            match rows(&savepoint, &load.shape, &load.rows) {
+                Ok(()) => {
+                    savepoint.commit()?;
+                    good.push(load);
+                }
+                Err(Broken::Row(e)) => {
+                    // Undone when it is dropped; nobody may be left to hear of it.
+                    drop(savepoint);
+                    drop(load.answer.send(Err(e)));
+                }
+                Err(Broken::File(e)) => {
+                    good.push(load);
+                    return Err(e);
+                }
             }
-            statement.raw_execute().map_err(|e| fail(e).at_key(&row.key(&shape.key)))?;
         }
+        transaction.commit()
+    })();
+    let broken = done.err().map(|e| errors::of("the rows were not taken", e));
+    for load in good.into_iter().chain(waiting) {
+        let done = broken
+            .as_ref()
+            .map_or(Ok(()), |e| Err(StoreError::new(e.kind(), format!("cannot load into {}: {e}", load.shape.shown))));
+        drop(load.answer.send(done));
     }
-    transaction.commit().map_err(fail)
+}
+
+enum Broken {
+    Row(StoreError),
+    File(rusqlite::Error),
+}
+
+fn rows(transaction: &Connection, shape: &Shape, rows: &[Row]) -> Result<(), Broken> {
+    let mut statement = transaction.prepare_cached(&shape.load).map_err(Broken::File)?;
+    for row in rows {
+        for (i, value) in row.0.iter().enumerate() {
+            let bound = shape.bind(i, value).map_err(|e| Broken::Row(e.at_key(&row.key(&shape.key))))?;
+            statement.raw_bind_parameter(i + 1, bound).map_err(Broken::File)?;
+        }
+        statement.raw_execute().map_err(|e| match errors::kind(&e).recovery() {
+            Recovery::Row => {
+                Broken::Row(errors::of(format!("cannot load into {}", shape.shown), e).at_key(&row.key(&shape.key)))
+            }
+            _ => Broken::File(e),
+        })?;
+    }
+    Ok(())
 }
 
 pub(super) fn nobody_else_writes(c: &mut Connection) -> Result<bool, StoreError> {

@@ -1,12 +1,15 @@
-//! Progress that survives `kill -9`: a file with the ranges, to which each finished chunk is appended and synced.
+//! Progress that survives `kill -9`: a file with the ranges, to which each finished chunk is appended.
 //!
 //! Lines of JSON. The first is the header; `{"done":n}` follows for each chunk; `{"complete":true}` ends it. A torn last line is a chunk that is done again.
+//! The disk is waited for once a second: a crash of the machine, not of the process, may cost the chunks since, which are done again. To wait for each
+//! would write out whatever a database on the same disk has not yet written, with its users waiting.
 
 use std::{
     fs::{File, OpenOptions},
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use crossfade_stores::{ColumnType, Range, RowKey, Value};
@@ -52,8 +55,23 @@ pub(super) struct Checkpoint {
     header: Header,
     done: Vec<bool>,
     resumed: usize,
-    file: Option<(PathBuf, Mutex<File>)>,
+    file: Option<(PathBuf, Mutex<Appended>)>,
 }
+
+/// The file, and since when lines of it may not be on the disk.
+struct Appended {
+    file: File,
+    synced: Instant,
+}
+
+impl Appended {
+    fn new(file: File) -> Mutex<Self> {
+        Mutex::new(Appended { file, synced: Instant::now() })
+    }
+}
+
+/// Between two waits for the disk.
+const SYNC: Duration = Duration::from_secs(1);
 
 /// Names the configuration: two runs with equal names may go on from each other.
 pub(super) fn fingerprint(pair: &Pair) -> String {
@@ -137,7 +155,7 @@ impl Checkpoint {
             done: vec![false; header.ranges.len()],
             header,
             resumed: 0,
-            file: Some((path.to_owned(), Mutex::new(file))),
+            file: Some((path.to_owned(), Appended::new(file))),
         })
     }
 
@@ -202,7 +220,7 @@ impl Checkpoint {
         let file = open().map_err(|e| trouble(path, format!("cannot be written: {e}")))?;
         let resumed = done.iter().filter(|d| **d).count();
         let header = Header { fingerprint: header.fingerprint, target_was_empty: header.target_was_empty, ranges };
-        Ok(Some(Checkpoint { header, done, resumed, file: Some((path.to_owned(), Mutex::new(file))) }))
+        Ok(Some(Checkpoint { header, done, resumed, file: Some((path.to_owned(), Appended::new(file))) }))
     }
 
     pub(super) fn header(&self) -> &Header {
@@ -218,23 +236,30 @@ impl Checkpoint {
         (0..self.done.len()).filter(|n| !self.done[*n]).collect()
     }
 
-    /// Records a chunk; returns when that is durable.
+    /// Records a chunk; returns when the death of this process cannot undo it.
     pub(super) fn done(&self, n: usize) -> Result<(), TransferError> {
-        self.append(&Line::Done(n))
+        self.append(&Line::Done(n), SYNC)
     }
 
     /// Ends the file: the next run starts a new one.
     pub(super) fn complete(&self) -> Result<(), TransferError> {
-        self.append(&Line::Complete(true))
+        self.append(&Line::Complete(true), Duration::ZERO)
     }
 
-    fn append(&self, line: &Line) -> Result<(), TransferError> {
-        let Some((path, file)) = &self.file else { return Ok(()) };
+    fn append(&self, line: &Line, sync_every: Duration) -> Result<(), TransferError> {
+        let Some((path, appended)) = &self.file else { return Ok(()) };
         let text = serde_json::to_string(line).map_err(|e| trouble(path, e.to_string()))?;
-        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut appended = appended.lock().unwrap_or_else(PoisonError::into_inner);
+        let sync = appended.synced.elapsed() >= sync_every;
         // One write, so that a crash tears at most this line.
-        file.write_all(format!("{text}\n").as_bytes())
-            .and_then(|()| file.sync_data())
-            .map_err(|e| trouble(path, format!("cannot be written: {e}: is the disk full?")))
+        appended
+            .file
+            .write_all(format!("{text}\n").as_bytes())
+            .and_then(|()| if sync { appended.file.sync_data() } else { Ok(()) })
+            .map_err(|e| trouble(path, format!("cannot be written: {e}: is the disk full?")))?;
+        if sync {
+            appended.synced = Instant::now();
+        }
+        Ok(())
     }
 }

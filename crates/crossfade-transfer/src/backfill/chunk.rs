@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use crossfade_stores::{
-    ErrorKind, Page, Position, Range, Rest, Row, RowKey, StoreError, Table,
-    port::{RawRows, Versions},
+    ErrorKind, Page, Position, Range, Recovery, Rest, Row, RowKey, StoreError, Table,
+    port::{RawRow, RawRows},
 };
 use futures::StreamExt;
 
@@ -29,8 +29,8 @@ enum Undecoded {
 /// Of the rows of a chunk, at most one in so many may be in the target for the others' bytes to be put as a whole.
 const FEW: u64 = 10;
 
-/// How often the bytes are put again without the rows that others put meanwhile.
-const TRIES: usize = 4;
+/// Rows that are put at once. Who writes one of them meanwhile waits until all of them are put.
+const PIECE: usize = 1_000;
 
 /// Bytes of a range that are kept for the put.
 const MOST_KEPT: usize = 16 * 1024 * 1024;
@@ -57,8 +57,8 @@ impl Run {
     }
 
     /// The same loop of R9 without looking into most rows. Rows that the target has are settled one by one; the bytes of all others are put, and none of them
-    /// is there. The second read is one of versions: where no row came, went or was written since before the bytes were read, those bytes are what the source
-    /// still has. Elsewhere, the rows that may have changed are settled one by one.
+    /// is there. The second read is one of when rows were written: where all that were put are still there and nothing is newer than the moment before their
+    /// bytes were read, those bytes are what the source still has. Elsewhere, the rows that may have changed are settled one by one.
     async fn undecoded(&self, range: &Range) -> Result<Undecoded, TransferError> {
         let (Some(from), Some(into)) = (self.pair.source.raw(), self.pair.target.raw()) else {
             return Ok(Undecoded::ByRows);
@@ -66,79 +66,94 @@ impl Run {
         let retry = &self.options.retry;
         // Where most rows are there already, as in a second run, sending all of them again would be a waste.
         let few = usize::try_from(self.options.chunk_rows / FEW).unwrap_or(PAGE).max(1);
-        let mut refused: Option<Vec<RowKey>> = None;
-        for _ in 0..TRIES {
+        let mut there = retry.run(|| into.keys(range, few)).await?;
+        if there.len() >= few {
+            return Ok(Undecoded::ByRows);
+        }
+        let moment = match retry.run(|| from.moment()).await {
+            Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(Undecoded::ByRows),
+            moment => moment?,
+        };
+        let Some(bytes) = self.kept(from, range, &there).await? else { return Ok(Undecoded::ByRows) };
+        let rows = from.cut(bytes)?;
+        let mut put: HashSet<RowKey> = HashSet::with_capacity(rows.len());
+        for piece in rows.chunks(PIECE) {
             self.control.may_go_on().await?;
-            let there = retry.run(|| self.pair.target.scan(range, &Position::Start, few)).await?;
-            if there.rest != Rest::End {
+            let Some(done) = self.put_piece(into, range, piece, &mut there).await? else {
                 return Ok(Undecoded::ByRows);
-            }
-            let there: Vec<RowKey> = there.rows.iter().map(|row| self.pair.target_key(row)).collect();
-            if refused.as_ref() == Some(&there) {
-                // It was not for a key that is there.
-                break;
-            }
-            let before = match retry.run(|| from.versions(range, &there)).await {
-                Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(Undecoded::ByRows),
-                before => before?,
             };
-            let Some(bytes) = self.kept(from, range, &there).await? else { return Ok(Undecoded::ByRows) };
+            self.rate.take(done.len()).await;
+            put.extend(done);
+        }
+        // The second read of R9. What is old was there when the bytes were read, and so was put; if it is as many, it is all of it.
+        let since = match retry.run(|| from.since(range, &there, &moment)).await {
+            Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(Undecoded::ByRows),
+            since => since?,
+        };
+        let mut changed = since.newer;
+        let written_over = changed.iter().filter(|key| put.contains(*key)).count() as u64;
+        if since.old + written_over < put.len() as u64 {
+            // Some were put that the source has no more, or has again.
+            let now: HashSet<RowKey> = retry.run(|| from.keys(range, usize::MAX)).await?.into_iter().collect();
+            changed.extend(put.iter().filter(|key| !now.contains(*key)).cloned());
+            changed.sort_unstable();
+            changed.dedup();
+        }
+        Ok(Undecoded::Settled(self.settle_few(&put, there, changed).await?))
+    }
+
+    /// Puts some rows at once, but for those that somebody else has put meanwhile, which are `there` from then on. The keys of those that were put; `None` if it
+    /// has to go row by row.
+    async fn put_piece(
+        &self,
+        into: &dyn RawRows,
+        range: &Range,
+        piece: &[RawRow],
+        there: &mut Vec<RowKey>,
+    ) -> Result<Option<Vec<RowKey>>, TransferError> {
+        let mut left = piece.to_vec();
+        while !left.is_empty() {
             // Never asked again: an answer that was lost may still land, and only the linger settles that.
-            let put = match into.insert_all(Box::pin(futures::stream::iter(bytes.into_iter().map(Ok)))).await {
-                Ok(put) => put,
-                // Somebody put one of them since the target was read: once more, without it.
+            match into.insert_all(into.join(&left)).await {
+                Ok(_) => break,
                 Err(e) if e.kind() == ErrorKind::Refused => {
-                    refused = Some(there);
-                    continue;
+                    let keys = self.options.retry.run(|| into.keys(range, usize::MAX)).await?;
+                    let keys: HashSet<RowKey> = keys.into_iter().collect();
+                    let before = left.len();
+                    left.retain(|row| {
+                        let others = keys.contains(&row.key);
+                        if others {
+                            there.push(row.key.clone());
+                        }
+                        !others
+                    });
+                    if left.len() == before {
+                        // It was not for a key that is there.
+                        return Ok(None);
+                    }
                 }
                 Err(e) if e.kind() == ErrorKind::Lost => {
                     // It may still land: the range stays open for as long.
                     tokio::time::sleep(self.pair.target.capabilities().linger).await;
-                    return Ok(Undecoded::ByRows);
+                    return Ok(None);
                 }
-                Err(e) if reconcilable(&e) || matches!(e.kind(), ErrorKind::Unreachable | ErrorKind::Unsupported) => {
-                    return Ok(Undecoded::ByRows);
-                }
+                Err(e) if reconcilable(&e) || e.kind() == ErrorKind::Unsupported => return Ok(None),
                 Err(e) => return Err(e.into()),
-            };
-            self.rate.take(usize::try_from(put).unwrap_or(usize::MAX)).await;
-            // The second read of R9. What was put is what the first versions are if it is as many: it holds all that both saw, and nothing else.
-            let after = retry.run(|| from.versions(range, &there)).await?;
-            let changed = match before.same_rows(&after) && put == before.rows {
-                true => Vec::new(),
-                false => self.maybe_changed(range, &before, &there).await?,
-            };
-            return Ok(Undecoded::Settled(self.settle_few(put, there, changed).await?));
+            }
         }
-        Ok(Undecoded::ByRows)
-    }
-
-    /// The keys of a range that only one side has, or that were written in the source since its versions were read; but for those that are `known`.
-    async fn maybe_changed(
-        &self,
-        range: &Range,
-        since: &Versions,
-        known: &[RowKey],
-    ) -> Result<Vec<RowKey>, TransferError> {
-        let (Some(from), Some(into)) = (self.pair.source.raw(), self.pair.target.raw()) else { return Ok(Vec::new()) };
-        let retry = &self.options.retry;
-        // The target first: what it has and the source has not by then was deleted.
-        let targets: HashSet<RowKey> = retry.run(|| into.keys(range)).await?.into_iter().collect();
-        let sources: HashSet<RowKey> = retry.run(|| from.keys(range)).await?.into_iter().collect();
-        let mut changed: HashSet<RowKey> = retry.run(|| from.newer(range, since)).await?.into_iter().collect();
-        changed.extend(targets.symmetric_difference(&sources).cloned());
-        for key in known {
-            changed.remove(key);
-        }
-        Ok(changed.into_iter().collect())
+        Ok(Some(left.into_iter().map(|row| row.key).collect()))
     }
 
     /// Settles the rows that the target had, and those of the `put` ones that may have changed; how many failed.
-    async fn settle_few(&self, put: u64, there: Vec<RowKey>, changed: Vec<RowKey>) -> Result<u64, TransferError> {
+    async fn settle_few(
+        &self,
+        put: &HashSet<RowKey>,
+        there: Vec<RowKey>,
+        changed: Vec<RowKey>,
+    ) -> Result<u64, TransferError> {
         let retry = &self.options.retry;
-        let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
         // Each row counts once, and as what became of it at last.
-        let good = put.saturating_sub(changed.len() as u64);
+        let good = put.len() - changed.iter().filter(|key| put.contains(*key)).count();
         let keys: Vec<RowKey> = there.into_iter().chain(changed).collect();
         let mut failures = 0;
         if !keys.is_empty() {
@@ -154,8 +169,8 @@ impl Run {
             Counters::add(&self.counters.read, seen.iter().filter(|s| s.source.is_some()).count());
             failures = self.count(reconcile::settle(&self.pair, retry, seen).await?);
         }
-        Counters::add(&self.counters.read, count(good));
-        Counters::add(&self.counters.written, count(good));
+        Counters::add(&self.counters.read, good);
+        Counters::add(&self.counters.written, good);
         Ok(failures)
     }
 
@@ -165,20 +180,18 @@ impl Run {
         from: &dyn RawRows,
         range: &Range,
         without: &[RowKey],
-    ) -> Result<Option<Vec<Bytes>>, TransferError> {
+    ) -> Result<Option<Bytes>, TransferError> {
         let read = || async move {
             let mut dump = from.dump_without(range, without).await?;
-            let mut blocks = Vec::new();
-            let mut most = MOST_KEPT;
+            let mut all = BytesMut::new();
             while let Some(bytes) = dump.next().await {
                 let bytes = bytes?;
-                most = match most.checked_sub(bytes.len()) {
-                    Some(left) => left,
-                    None => return Ok(None),
-                };
-                blocks.push(bytes);
+                if all.len() + bytes.len() > MOST_KEPT {
+                    return Ok(None);
+                }
+                all.extend_from_slice(&bytes);
             }
-            Ok::<_, StoreError>(Some(blocks))
+            Ok::<_, StoreError>(Some(all.freeze()))
         };
         Ok(self.options.retry.run(read).await?)
     }
@@ -226,7 +239,11 @@ impl Run {
 
     async fn looked_up(&self, mapped: Vec<(RowKey, Row)>) -> Result<Vec<Seen>, TransferError> {
         let keys: Vec<RowKey> = mapped.iter().map(|(_, row)| self.pair.target_key(row)).collect();
-        let targets = self.options.retry.run(|| self.pair.target.read(&keys)).await?;
+        let targets = match self.was_empty {
+            // Most are not there; where one is, the put loses, and both sides are read again.
+            true => vec![None; keys.len()],
+            false => self.options.retry.run(|| self.pair.target.read(&keys)).await?,
+        };
         Ok(mapped
             .into_iter()
             .zip(keys)
@@ -250,7 +267,7 @@ impl Run {
                     Counters::add(&self.counters.written, rows);
                     Ok(0)
                 }
-                Err(e) if reconcilable(&e) => self.reconcile(range).await,
+                Err(e) if reconcilable(&e) => self.after_load(range, &e).await,
                 Err(e) => Err(e.into()),
             };
         }
@@ -290,7 +307,7 @@ impl Run {
             match loaded {
                 Ok(()) => {}
                 // Which row, or whether all of it is there, is found out the careful way, for the whole range.
-                Err(e) if reconcilable(&e) => return self.reconcile(range).await,
+                Err(e) if reconcilable(&e) => return self.after_load(range, &e).await,
                 Err(e) => return Err(e.into()),
             }
             Counters::add(&self.counters.read, read);
@@ -298,6 +315,15 @@ impl Run {
             next = following?;
         }
         Ok(failures)
+    }
+
+    /// The careful way, for a range of which a load failed.
+    async fn after_load(&self, range: &Range, why: &StoreError) -> Result<u64, TransferError> {
+        if why.kind() == ErrorKind::Lost {
+            // It may still land, over whatever is written there when this run is over.
+            tokio::time::sleep(self.pair.target.capabilities().linger).await;
+        }
+        self.reconcile(range).await
     }
 
     async fn raw(&self, range: &Range) -> Result<u64, StoreError> {
@@ -352,15 +378,7 @@ impl Run {
     }
 }
 
-/// Whether a failed load leaves something that reconciling the range sorts out.
+/// Whether a failed load leaves something that reconciling the range sorts out, which also asks again.
 fn reconcilable(e: &StoreError) -> bool {
-    matches!(
-        e.kind(),
-        ErrorKind::Refused
-            | ErrorKind::Unrepresentable
-            | ErrorKind::TooLarge
-            | ErrorKind::Lost
-            | ErrorKind::Conflict
-            | ErrorKind::Throttled
-    )
+    e.recovery() != Recovery::Stop
 }

@@ -124,6 +124,8 @@ struct Run {
     counters: Arc<Counters>,
     observer: Arc<dyn Observer>,
     rate: Rate,
+    /// Whether the target had no rows when this run began, which is the first of its checkpoint.
+    was_empty: bool,
     failed: AtomicU64,
     first_failure: Mutex<Option<Failed>>,
 }
@@ -154,7 +156,9 @@ pub async fn run(
         Some(path) => Checkpoint::resume(path, &fingerprint, pair)?,
         None => None,
     };
-    if checkpoint.is_none() {
+    // Of an earlier run, even if it recorded nothing, a chunk may have been cut off between its put and its second read.
+    let first = checkpoint.is_none();
+    if first {
         let empty = is_empty(pair, &options.retry).await?;
         let ranges = options.retry.run(|| pair.source.split(options.chunk_rows)).await?;
         let header = Header { fingerprint, target_was_empty: empty, ranges };
@@ -189,13 +193,14 @@ pub async fn run(
         counters: counters.clone(),
         observer: observer.clone(),
         rate: Rate::new(options.rows_per_second),
+        was_empty: first && checkpoint.header().target_was_empty,
         failed: AtomicU64::new(0),
         first_failure: Mutex::new(None),
     });
     let gives_way = options.adaptive && path == Path::Reconcile;
     let (adaptive, usual) = match gives_way {
         // More when that is seen to hurt nobody.
-        true => (Adaptive::with(options.parallel, AT_FIRST), probe::usual(pair).await),
+        true => (Adaptive::with(options.parallel, at_first(pair, options)), probe::usual(pair).await),
         false => (Adaptive::new(options.parallel), None),
     };
     let adaptive = Arc::new(adaptive);
@@ -209,8 +214,8 @@ pub async fn run(
         chunks.await
     }?;
     // Rows that only the target has are found within each range where both sides are ordered. Elsewhere they are looked for by a pass over the target,
-    // unless there can be none: it was empty, and no chunk was cut off between its put and its second read.
-    if !pair.mergeable() && path == Path::Reconcile && !(checkpoint.header().target_was_empty && resumed == 0) {
+    // unless there can be none: it was empty, and every put of it was followed by its second read.
+    if !pair.mergeable() && path == Path::Reconcile && !run.was_empty {
         run.target_only(&adaptive).await?;
     }
     let failed = run.failed.load(Ordering::Relaxed);
@@ -234,6 +239,11 @@ pub async fn run(
         seconds,
         rows_per_second,
     })
+}
+
+/// A target that throttles says when it is too much, and is what the copy waits for.
+fn at_first(pair: &Pair, options: &Options) -> usize {
+    if pair.target.capabilities().throttles { options.parallel } else { AT_FIRST }
 }
 
 /// R9: a transaction that began under an older decision may commit rows behind the scan.
@@ -292,15 +302,19 @@ impl Run {
             let (run, checkpoint, adaptive) = (self.clone(), checkpoint.clone(), adaptive.clone());
             async move {
                 run.control.may_go_on().await?;
-                let _place = adaptive.place().await;
+                let place = adaptive.place().await;
                 let range = &checkpoint.header().ranges[n];
                 let failures = match path {
                     Path::Reconcile => run.reconcile(range).await?,
                     Path::Bulk => run.bulk(range).await?,
                 };
                 // R16: only now, when every row of it is durable and was read again.
+                drop(place);
                 if failures == 0 {
-                    checkpoint.done(n)?;
+                    // It waits for the disk.
+                    tokio::task::spawn_blocking(move || checkpoint.done(n))
+                        .await
+                        .map_err(|_| TransferError::Stopped)??;
                 }
                 Ok(())
             }

@@ -1,8 +1,8 @@
 //! Small requests beside the copy: they feel what the application's requests feel.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use crossfade_stores::{Position, Range};
+use crossfade_stores::{Position, Range, Table};
 use tokio::time::Instant;
 
 use crate::{
@@ -63,9 +63,11 @@ async fn measurement(pair: &Pair, pause: Duration) -> Option<Duration> {
 /// `None` where one side does not answer: that is the copy's business to report.
 async fn request(pair: &Pair) -> Option<Duration> {
     let start = Instant::now();
-    let (a, b) = futures::join!(
-        pair.source.scan(&Range::ALL, &Position::Start, 1),
-        pair.target.scan(&Range::ALL, &Position::Start, 1)
-    );
-    (a.is_ok() && b.is_ok()).then(|| start.elapsed())
+    let (a, b) = futures::join!(small(&pair.source), small(&pair.target));
+    (a && b).then(|| start.elapsed())
+}
+
+/// Whether it answers. One that throttles says by itself when it is too much, and is not asked.
+async fn small(table: &Arc<dyn Table>) -> bool {
+    table.capabilities().throttles || table.scan(&Range::ALL, &Position::Start, 1).await.is_ok()
 }
