@@ -4,7 +4,7 @@
 use super::*;
 use crate::cohort::{Bucket, CohortKey};
 use crate::options::Options;
-use crate::plan::{PlanSpec, RampSpec};
+use crate::plan::{PhaseSpec, PlanSpec, RampSpec};
 use crate::position::{End, Pin, tests::positions};
 use proptest::prelude::*;
 
@@ -79,6 +79,36 @@ fn authority_moves_by_hold_move_and_release_only() {
     assert_eq!(back[0].admit(&back[1]), Ok(Step::Move { forward: false }));
 }
 
+/// A plan in the middle of a move, made by somebody else than `steps_to`.
+fn held(position: &Position, phase: PhaseSpec) -> Plan {
+    Plan::new(PlanSpec { phase, ..plan(position.clone()).spec() }).unwrap()
+}
+
+#[test]
+fn a_step_of_a_move_follows_only_from_the_step_before_it() {
+    let [a, b, c] = ["10", "20", "30"].map(|percent| ramping(Stage::Shadow, percent));
+    let hold = |here: &Position, goal: &Position| held(here, PhaseSpec::Hold(plan(goal.clone()).spec().position));
+    let moved =
+        |here: &Position, previous: &Position| held(here, PhaseSpec::Move(plan(previous.clone()).spec().position));
+    // The hold is of where the plan stands.
+    assert_eq!(plan(a.clone()).admit(&hold(&a, &b)), Ok(Step::Hold { forward: true }));
+    assert!(matches!(plan(a.clone()).admit(&hold(&b, &c)), Err(StepError::Unheld { .. })));
+    // The move leads from where the hold stands to where it leads.
+    let under_way = |from: Plan, to: Plan| matches!(from.admit(&to), Err(StepError::UnderWay { .. }));
+    assert_eq!(hold(&a, &b).admit(&moved(&b, &a)), Ok(Step::Move { forward: true }));
+    assert!(under_way(hold(&a, &b), moved(&c, &a)));
+    assert!(under_way(hold(&a, &b), moved(&b, &c)));
+    assert!(under_way(hold(&a, &b), moved(&c, &b)));
+    // The way back leads by the very hold that was left.
+    assert_eq!(moved(&b, &a).admit(&hold(&a, &b)), Ok(Step::Abandon));
+    assert!(under_way(moved(&b, &a), hold(&c, &b)));
+    assert!(under_way(moved(&b, &a), hold(&a, &c)));
+    assert!(under_way(moved(&b, &a), hold(&c, &a)));
+    // And the end of either is where it stands.
+    assert!(under_way(hold(&a, &b), plan(b.clone())));
+    assert!(under_way(moved(&b, &a), plan(a)));
+}
+
 #[test]
 fn what_is_fixed_for_the_whole_migration_stays() {
     let here = at(Stage::Off);
@@ -127,7 +157,21 @@ fn nobody_comes_back_from_complete_by_losing_a_pin() {
         open.admit(&plan(ramping(Stage::RampDown, "60").with_pins(vec![late.clone()]))),
         Err(StepError::NoReturn { .. })
     ));
-    assert!(at(Stage::RampDown).admit(&plan(ramping(Stage::RampDown, "60").with_pins(vec![late]))).is_ok());
+    let with = |percent, pins: &[&Pin]| {
+        plan(ramping(Stage::RampDown, percent).with_pins(pins.iter().map(|pin| (*pin).clone()).collect()))
+    };
+    assert!(at(Stage::RampDown).admit(&with("60", &[&late])).is_ok());
+    // Another key's pin does not stand for the one that was lost, nor does its own at the other end.
+    let them = Pin { key: "them".into(), end: End::Later };
+    assert!(matches!(pinned.admit(&with("5", &[&them])), Err(StepError::NoReturn { .. })));
+    assert!(matches!(
+        pinned.admit(&with("5", &[&Pin { key: "us".into(), end: End::Earlier }])),
+        Err(StepError::NoReturn { .. })
+    ));
+    // Who was held back before stays so, and who is pinned forward loses nothing.
+    assert!(with("50", &[&late]).admit(&with("60", &[&late])).is_ok());
+    assert!(with("50", &[&late]).admit(&with("60", &[&late, &them])).is_ok());
+    assert!(open.admit(&with("60", &[&them])).is_ok());
 }
 
 proptest! {

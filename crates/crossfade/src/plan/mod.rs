@@ -153,7 +153,7 @@ impl Steward {
 
     /// Tells of every change of the marks; none when the migration is gone.
     #[must_use]
-    pub fn watch_marks(&self) -> Option<watch::Receiver<u64>> {
+    pub fn watch_marks(&self) -> Option<watch::Receiver<()>> {
         Some(self.inner.upgrade()?.marks.watch())
     }
 }
