@@ -47,6 +47,10 @@ pub fn check_big(scope: &Scope, progress: impl Fn(usize)) -> Findings {
     let protocol = Protocol::new(scope.clone(), Dropped::NOTHING);
     let checker = protocol.checker().threads(threads).finish_when(HasDiscoveries::AnyFailures).spawn_bfs();
     while !checker.is_done() {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "no runtime here, and nothing to be told of: the checker is asked now and then"
+        )]
         std::thread::sleep(Duration::from_millis(200));
         progress(checker.unique_state_count());
     }
