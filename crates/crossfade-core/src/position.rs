@@ -176,15 +176,17 @@ pub(crate) mod tests {
 
     pub(crate) fn positions() -> impl Strategy<Value = Position> {
         let pins = prop::collection::vec(("[a-e]", prop_oneof![Just(End::Earlier), Just(End::Later)]), 0..3);
-        (0usize..6, prop::option::of(0u32..=100_000), pins).prop_map(|(stage, share, pins)| {
-            let pins = pins.into_iter().map(|(key, end)| Pin { key, end }).collect();
-            let stage = Stage::ALL[stage];
-            match (stage.edge(), share) {
-                (Some(edge), Some(share)) => Position::ramping(edge, Share::from_buckets(share).unwrap()),
-                _ => Position::at(stage),
-            }
-            .with_pins(pins)
-        })
+        (0usize..6, prop::option::of(prop_oneof![Just(0), Just(100_000), 0u32..=100_000]), pins).prop_map(
+            |(stage, share, pins)| {
+                let pins = pins.into_iter().map(|(key, end)| Pin { key, end }).collect();
+                let stage = Stage::ALL[stage];
+                match (stage.edge(), share) {
+                    (Some(edge), Some(share)) => Position::ramping(edge, Share::from_buckets(share).unwrap()),
+                    _ => Position::at(stage),
+                }
+                .with_pins(pins)
+            },
+        )
     }
 
     fn key() -> impl Strategy<Value = (Bucket, String)> {

@@ -1,7 +1,7 @@
 //! From one plan to the next: one edge at a time (R1), through held revisions where authority moves (R4).
 
 use crate::plan::{Phase, Plan, PlanError};
-use crate::position::Position;
+use crate::position::{End, Position};
 use crate::share::Share;
 use crate::stage::{Edge, Stage};
 
@@ -14,7 +14,7 @@ pub enum Step {
     Ramp {
         /// The edge.
         edge: Edge,
-        /// Towards complete.
+        /// Towards complete, each of them: no key goes back, neither by the share nor by a pin.
         forward: bool,
     },
     /// Writes of the keys that are to move begin to wait.
@@ -119,10 +119,8 @@ impl Plan {
                 if here.moves_authority(there) {
                     return Err(StepError::Unheld { from: here.to_string(), to: there.to_string() });
                 }
-                Ok(match direction(here, there, edge) {
-                    Some(forward) => Step::Ramp { edge, forward },
-                    None => Step::Stay,
-                })
+                let forward = !sends_back(here, there, edge);
+                Ok(if here == there { Step::Stay } else { Step::Ramp { edge, forward } })
             }
             (Phase::Settled, Phase::Hold { next: goal }) if here == there => {
                 let edge = self.edge_to(goal)?;
@@ -191,24 +189,28 @@ impl Plan {
             .common_edge(goal)
             .ok_or_else(|| StepError::TwoEdges { from: here.to_string(), to: goal.to_string() })?;
         // Raising is always lawful; a key that was at complete never goes back.
-        let back = edge.leaves_source() && (goal.share_on(edge) < here.share_on(edge) || unpins_complete(here, goal));
+        let back = edge.leaves_source() && sends_back(here, goal, edge);
         if back { Err(StepError::NoReturn { from: here.to_string() }) } else { Ok(edge) }
     }
 }
 
-/// A key pinned at complete would fall back to its bucket's stage, or to the earlier end.
-fn unpins_complete(here: &Position, goal: &Position) -> bool {
-    let full = |position: &Position| matches!(position.stages(), (Stage::Complete, _));
-    let pinned_later = |position: &Position, key: &str| {
-        position.pins().iter().any(|pin| pin.key == key && pin.end == crate::position::End::Later)
+/// Some key may stand at the later end of the edge here, and at the earlier one there. Of a pinned key the bucket is not
+/// looked at: where the share decides, it may stand at either end that is not empty.
+fn sends_back(here: &Position, there: &Position, edge: Edge) -> bool {
+    let share_on = |position: &Position| position.share_on(edge).unwrap_or(Share::NONE);
+    let (before, after) = (share_on(here), share_on(there));
+    // Pins sit at an end of a ramp: a position without one has none.
+    let pin_of = |position: &Position, key: &str| {
+        position.ramp()?;
+        position.pins().iter().find(|pin| pin.key == key).map(|pin| pin.end)
     };
-    if here.ramp().is_none() || full(goal) {
-        return false;
-    }
-    let lost = here.pins().iter().any(|pin| pin.end == crate::position::End::Later && !pinned_later(goal, &pin.key));
-    let held_back =
-        goal.pins().iter().any(|pin| pin.end == crate::position::End::Earlier && !here.pins().contains(pin));
-    lost || held_back && here.ramp().is_some_and(|(_, share)| share != Share::NONE)
+    let pin_sends_back = |key: &str| match (pin_of(here, key), pin_of(there, key)) {
+        (None, None) | (Some(End::Earlier), _) | (_, Some(End::Later)) => false,
+        (Some(End::Later), Some(End::Earlier)) => true,
+        (Some(End::Later), None) => after < Share::ALL,
+        (None, Some(End::Earlier)) => before > Share::NONE,
+    };
+    after < before || here.pins().iter().chain(there.pins()).any(|pin| pin_sends_back(&pin.key))
 }
 
 /// Towards complete (`true`), back (`false`), or nobody moves.

@@ -145,6 +145,27 @@ fn leaving_dual_write_backwards_ends_the_targets_claim() {
 }
 
 #[test]
+fn a_key_that_goes_back_by_its_pin_alone_ends_the_targets_claim_too() {
+    let pin = |end| Pin { key: "us".into(), end };
+    let with = |percent, pins: Vec<Pin>| plan(ramping(Stage::Off, percent).with_pins(pins));
+    let step = |forward| Ok(Step::Ramp { edge: Stage::Off.edge().unwrap(), forward });
+    let [none, first, last] = [vec![], vec![pin(End::Later)], vec![pin(End::Earlier)]];
+    assert_eq!(with("50", none.clone()).admit(&with("50", first.clone())), step(true));
+    assert_eq!(with("50", last.clone()).admit(&with("50", none.clone())), step(true));
+    // Its bucket may be anywhere: whoever was written to both sides may be written to one alone from now on.
+    assert_eq!(with("50", first.clone()).admit(&with("50", last.clone())), step(false));
+    assert_eq!(with("50", first.clone()).admit(&with("60", none.clone())), step(false));
+    assert_eq!(with("50", none.clone()).admit(&with("60", last.clone())), step(false));
+    assert_eq!(at(Stage::DualWrite).admit(&with("100", last.clone())), step(false));
+    // Where nobody was, and where everybody is, nobody goes back.
+    assert_eq!(with("0", none.clone()).admit(&with("10", last.clone())), step(true));
+    assert_eq!(with("50", first.clone()).admit(&with("100", none.clone())), step(true));
+    assert_eq!(with("50", first.clone()).admit(&at(Stage::DualWrite)), step(true));
+    assert_eq!(at(Stage::Off).admit(&with("10", last)), step(true));
+    assert!(with("50", first).admit(&with("50", none)).unwrap().ends_target_claim());
+}
+
+#[test]
 fn nobody_comes_back_from_complete_by_losing_a_pin() {
     let us = Pin { key: "us".into(), end: End::Later };
     let pinned = plan(ramping(Stage::RampDown, "0").with_pins(vec![us.clone()]));
@@ -161,6 +182,7 @@ fn nobody_comes_back_from_complete_by_losing_a_pin() {
         plan(ramping(Stage::RampDown, percent).with_pins(pins.iter().map(|pin| (*pin).clone()).collect()))
     };
     assert!(at(Stage::RampDown).admit(&with("60", &[&late])).is_ok());
+    assert!(matches!(at(Stage::Complete).admit(&with("100", &[&late])), Err(StepError::NoReturn { .. })));
     // Another key's pin does not stand for the one that was lost, nor does its own at the other end.
     let them = Pin { key: "them".into(), end: End::Later };
     assert!(matches!(pinned.admit(&with("5", &[&them])), Err(StepError::NoReturn { .. })));
@@ -183,10 +205,12 @@ proptest! {
             prop_assert!((from - to).abs() <= 1);
             prop_assert!(!(from == Stage::Complete as i8 && to < from), "came back from complete");
             let mut here = plan(a);
+            let mut ended = false;
             for next in steps {
-                prop_assert!(here.admit(&next).is_ok());
+                ended |= here.admit(&next).unwrap().ends_target_claim();
                 here = next;
             }
+            prop_assert!(ended || from != Stage::DualWrite as i8 || to != Stage::Off as i8, "back at off with a claim");
             prop_assert_eq!(here, plan(b));
         }
     }

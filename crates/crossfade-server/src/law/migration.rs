@@ -323,8 +323,10 @@ impl Migration {
                 self.dual_write_since = None;
                 self.verification = None;
             }
-            if let Step::Ramp { edge, forward: true } = step
+            // A pin may bring keys in while the share lets others out.
+            if let Step::Ramp { edge, forward: _ } = step
                 && edge.earlier() == Stage::Off
+                && next.position().occupied().1 != Stage::Off
             {
                 self.entering_dual_write = true;
             }

@@ -7,7 +7,7 @@ use super::evidence::Presence;
 use super::*;
 use crossfade_api::problem::Code;
 use crossfade_api::wire::*;
-use crossfade_core::{MarkReason, Phase, PlanSpec, Revision, Share, Side, Stage, Verdict};
+use crossfade_core::{End, MarkReason, Phase, Pin, PlanSpec, Revision, Share, Side, Stage, Verdict};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -107,10 +107,14 @@ impl World {
     }
 
     fn ramp(&mut self, stage: Stage, percent: &str) -> Result<(), Code> {
+        self.ramp_with(stage, percent, None)
+    }
+
+    fn ramp_with(&mut self, stage: Stage, percent: &str, pins: Option<Vec<Pin>>) -> Result<(), Code> {
         let request = RampRequest {
             stage,
             percent: percent.parse().unwrap(),
-            pins: None,
+            pins,
             if_revision: self.here().revision.into(),
             confirm: Some("events".into()),
         };
@@ -492,6 +496,24 @@ fn leaving_dual_write_backwards_begins_a_new_generation() {
     let decision = world.here().end_run_with("old", &end);
     world.ask(decision).unwrap();
     assert_eq!(world.here().backfill, crossfade_core::BackfillState::NotStarted, "work of another generation");
+}
+
+#[test]
+fn a_key_that_its_pin_alone_takes_back_to_off_begins_a_new_generation_too() {
+    let mut world = World::at(Stage::Off);
+    let mut ramp = |percent, end| {
+        world.ramp_with(Stage::DualWrite, percent, Some(vec![Pin { key: "us".into(), end }])).unwrap();
+        world.finish();
+        (world.here().generation, world.here().dual_write_since)
+    };
+    let (first, entered) = ramp("50", End::Later);
+    let (raised, later) = ramp("60", End::Later);
+    assert_eq!(raised, first, "nobody went back");
+    assert!(later > entered);
+    // Raised, and yet one key is written to the source alone from here on.
+    let (second, again) = ramp("70", End::Earlier);
+    assert_eq!(second, first + 1);
+    assert!(again > later, "others came in");
 }
 
 #[test]
