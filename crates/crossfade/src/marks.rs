@@ -233,6 +233,7 @@ pub(crate) mod tests {
         let marks = Marks::new();
         marks.set(&row("a"), MarkReason::OverBudget, LINGER);
         marks.set(&row("b"), MarkReason::OverBudget, LINGER);
+        assert_eq!((marks.due(1).0.len(), marks.due(2).0.len()), (1, 2), "as many as were asked for");
         assert_eq!((marks.count_where(|id| &*id.row == "a"), marks.count()), (1, 2));
         assert!(!marks.everything_suspect());
         marks.suspect_everything();

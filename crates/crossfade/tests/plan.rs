@@ -71,6 +71,31 @@ async fn authority_moves_while_writes_of_its_keys_wait() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_of_several_keys_waits_while_authority_moves_for_some_of_them() {
+    let (pair, (migration, control)) = (Pair::default(), migration(Stage::Shadow).await);
+    let stays = (0..).find(|key: &u64| !at_first_percent(&migration, *key)).unwrap();
+    let moving: Vec<u64> = (0..).filter(|key: &u64| at_first_percent(&migration, *key)).take(2).collect();
+    pair.source.fault(Fault::Slow(Duration::from_millis(500)));
+    let old = pair.write(&migration, moving[0], "x:old");
+    let step = async {
+        tokio::task::yield_now().await;
+        control.advance(ramping(Stage::Shadow, "20")).await.unwrap();
+    };
+    let several = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let began = tokio::time::Instant::now();
+        let keys = [moving[0], moving[1], stays].map(|key| (key, key));
+        let operation = migration.operation("put_all");
+        let parts = operation.split_write(keys).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_millis(399), "{:?}", began.elapsed());
+        let sides: Vec<_> = parts.iter().map(|part| (part.ticket.authority(), part.places.clone())).collect();
+        assert_eq!(sides, [(Side::Target, vec![0, 1]), (Side::Source, vec![2])]);
+    };
+    let (old, (), ()) = tokio::join!(old, step, several);
+    old.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn reads_and_keys_that_do_not_move_are_not_held() {
     let (pair, (migration, control)) = (Pair::default(), migration(Stage::Shadow).await);
     let stays = (0..).find(|key: &u64| !at_first_percent(&migration, *key)).unwrap();

@@ -358,3 +358,19 @@ async fn a_failed_write_of_unknown_rows_makes_everything_suspect() {
 fn an_error_that_nobody_knows_more_about_may_have_done_anything() {
     assert_eq!(crossfade::unknown_effect(&()), Effect::Unknown);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_begun_can_be_shown_and_shows_no_key() {
+    let (migration, _control) = migration(Stage::Shadow).await;
+    let operation = migration.operation("record");
+    let key = "planted-key";
+    let (read, write) = (operation.begin_read(key).unwrap(), operation.begin_write(key, key).await.unwrap());
+    let shown = [format!("{operation:?}"), format!("{read:?}"), format!("{write:?}")];
+    let prepared = format!("{:?}", operation.prepare("other", "other").await.unwrap());
+    for shown in &shown {
+        assert!(shown.contains("record"), "{shown}");
+    }
+    assert!(shown[1].contains("source, compared with Some(Target)"), "{}", shown[1]);
+    assert!(prepared.contains("authority: Source"), "{prepared}");
+    assert!(shown.iter().chain([&prepared]).all(|shown| !shown.contains(key)), "{shown:?}");
+}

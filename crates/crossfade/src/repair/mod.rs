@@ -197,3 +197,17 @@ impl<P: RowPair> ErasedRows for P {
 fn parse<P: RowPair>(row: &str) -> Result<P::Id, RepairError> {
     crate::key::ParseKey::parse_key(row).ok_or_else(|| RepairError::Key { digest: crate::key::digest(row) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_put_may_still_land() {
+        let store = |call| RepairError::Store { call, side: Side::Target, message: String::new() };
+        let unanswered = |call| RepairError::Unanswered { call, side: Side::Target };
+        assert!(store("restore").lingers() && unanswered("restore").lingers());
+        assert!(!store("snapshot").lingers() && !unanswered("snapshot").lingers());
+        assert!(!RepairError::Contended(16).lingers() && !RepairError::NotKept(Side::Target).lingers());
+    }
+}
