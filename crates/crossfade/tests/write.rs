@@ -316,6 +316,30 @@ async fn a_batch_whose_mirror_failed_marks_each_of_its_rows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_met_nobody_leaves_no_mark() {
+    let (migration, _control) = migration(Stage::Shadow).await;
+    let operation = migration.operation("many");
+    let mut parts = operation.split_write([(1u64, 1u64), (2, 2)]).await.unwrap();
+    let ticket = parts.pop().unwrap().ticket;
+    let done = |(): &(), _| async { Ok::<_, Error>(()) };
+    ticket.mirrored(crossfade::Mirror::State, effect, async { Ok::<_, Error>(()) }, done).await.unwrap();
+    assert_eq!(reasons(&migration), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mirror_that_panics_while_it_is_made_is_marked_and_the_caller_never_knows() {
+    let (migration, _control) = migration(Stage::Shadow).await;
+    let operation = migration.operation("record");
+    let ticket = operation.begin_write(&1u64, &1u64).await.unwrap();
+    #[expect(clippy::panic, reason = "on purpose")]
+    let made = |_: &u32, _| -> std::future::Ready<Result<(), Error>> { panic!("on purpose") };
+    let answer = ticket.mirrored(crossfade::Mirror::State, effect, async { Ok::<_, Error>(3) }, made).await;
+    assert_eq!(answer, Ok(3));
+    assert_eq!(reasons(&migration), [MarkReason::SecondaryFailed], "it was never begun");
+    assert_eq!(migration.observe().total(|seen| seen.secondary_panics), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn batches_that_share_rows_do_not_wait_for_one_another_for_ever() {
     let (migration, _control) = migration(Stage::Shadow).await;
     let operation = migration.operation("many");
