@@ -10,22 +10,8 @@ work=$(mktemp -d)
 server=''
 trap '[[ -z $server ]] || kill "$server" 2>/dev/null || true; rm -rf -- "$work"' EXIT
 
-cat >"$work/crossfade.toml" <<'TOML'
-[migration.events]
-source = "sqlite://source.db"
-target = "sqlite://target.db"
-[migration.events.table.events]
-cohort = ["user_id"]
-TOML
-"$crossfade" --json --config "$work/crossfade.toml" serve --listen 127.0.0.1:0 --data "$work/plane.db" \
-    --first-token-file "$work/token" >"$work/serve.log" 2>&1 &
-server=$!
-for _ in $(seq 100); do
-    grep -q '"listening"' "$work/serve.log" && break
-    kill -0 "$server" || { cat "$work/serve.log"; exit 1; }
-    sleep 0.1
-done
-url=$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' "$work/serve.log" | head -1)
+source tests/tools/plane.sh
+serve --first-token-file "$work/token"
 token=$(cat "$work/token")
 export CROSSFADE_SERVER=$url CROSSFADE_TOKEN=$token OFREP_URL=$url OFREP_TOKEN=$token
 "$crossfade" ramp events dual-write 50 >/dev/null

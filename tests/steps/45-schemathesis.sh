@@ -22,22 +22,8 @@ trap '[[ -z $server ]] || kill "$server" 2>/dev/null || true; rm -rf -- "$work"'
 # A token that no request can revoke, of the role that may everything.
 token=$(head -c 32 /dev/urandom | sha256sum | cut -d' ' -f1)
 printf 'admin schemathesis %s\n' "$token" >"$work/tokens"
-cat >"$work/crossfade.toml" <<'TOML'
-[migration.events]
-source = "sqlite://source.db"
-target = "sqlite://target.db"
-[migration.events.table.events]
-cohort = ["user_id"]
-TOML
-"$crossfade" --json --config "$work/crossfade.toml" serve --listen 127.0.0.1:0 --data "$work/plane.db" \
-    --tokens "$work/tokens" >"$work/serve.log" 2>&1 &
-server=$!
-for _ in $(seq 100); do
-    grep -q '"listening"' "$work/serve.log" && break
-    kill -0 "$server" || { cat "$work/serve.log"; exit 1; }
-    sleep 0.1
-done
-url=$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' "$work/serve.log" | head -1)
+source tests/tools/plane.sh
+serve --tokens "$work/tokens"
 # Somebody to speak for: else every instance is unknown.
 python3 - "$url/v1/migrations/events/instances" "$token" <<'PY'
 import json, sys, urllib.request

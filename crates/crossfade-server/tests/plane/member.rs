@@ -5,7 +5,7 @@ use crossfade::plan::Membership;
 use crossfade::rows::RowPair;
 use crossfade::{Effect, Migration, Side, plan};
 use crossfade_api::wire::*;
-use crossfade_core::{Options as PlanOptions, PlanSpec, Stage, Verdict};
+use crossfade_core::{Options as PlanOptions, PlanSpec, Stage};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -127,8 +127,7 @@ async fn the_last_mark_of_a_hold_is_told_at_once_and_not_with_the_next_heartbeat
     let options = PlanOptions { hold_bound: Duration::from_secs(30), ..PlanOptions::default() };
     let (bench, migration, _membership) = member_at(Stage::Shadow, Duration::from_secs(3_600), options).await;
     let admin = &bench.admin;
-    admin.run(InstanceKind::Backfill, Outcome::Complete, &[]).await;
-    admin.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified), &[]).await;
+    admin.converge(&[]).await;
     let row = Shut::default();
     row.0.store(true, Ordering::SeqCst);
     migration.attach_rows(row.clone());

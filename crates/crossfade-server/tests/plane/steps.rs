@@ -82,11 +82,7 @@ async fn a_step_during_a_step_is_refused_with_whom_it_waits_for() {
 async fn at_live() -> Bench {
     let bench = bench().await;
     let admin = &bench.admin;
-    admin.make(Stage::Shadow).await;
-    admin.join("a", InstanceKind::Application).await;
-    admin.run(InstanceKind::Backfill, Outcome::Complete, &["a"]).await;
-    admin.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified), &["a"]).await;
-    admin.ramp(Stage::Live, "100").await.unwrap();
+    admin.set_out_for_live().await;
     assert_eq!(admin.finish(&["a"]).await.position, "live");
     bench
 }

@@ -2,7 +2,7 @@
 
 use crossfade_api::problem::Problem;
 use crossfade_api::wire::*;
-use crossfade_core::{PlanSpec, Stage};
+use crossfade_core::{PlanSpec, Stage, Verdict};
 use crossfade_server::serve::{Options, Server};
 use reqwest::{Method, StatusCode};
 use serde::Serialize;
@@ -111,6 +111,20 @@ impl Client {
             confirm: Some("events".into()),
         };
         self.post("/v1/migrations/events/ramp", &request).await
+    }
+
+    /// What a gate wants to see before authority moves: history moved, then both sides verified.
+    pub(crate) async fn converge(&self, acks: &[&str]) {
+        self.run(InstanceKind::Backfill, Outcome::Complete, acks).await;
+        self.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified), acks).await;
+    }
+
+    /// Makes the migration at shadow, with instance `a`, converges, and steps towards live.
+    pub(crate) async fn set_out_for_live(&self) {
+        self.make(Stage::Shadow).await;
+        self.join("a", InstanceKind::Application).await;
+        self.converge(&["a"]).await;
+        self.ramp(Stage::Live, "100").await.unwrap();
     }
 
     /// A run from its begin to its end, waiting for full checks with `acks` acknowledging.

@@ -3,7 +3,7 @@
 use crate::support::{Client, bench, bench_with};
 use crossfade_api::problem::{Code, MEDIA_TYPE, Problem};
 use crossfade_api::wire::*;
-use crossfade_core::{Stage, Verdict};
+use crossfade_core::Stage;
 use futures::StreamExt;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -214,8 +214,7 @@ async fn the_whole_story_over_http() {
     assert_eq!((refused.code, refused.status), (Code::Gate, 409));
     let codes: Vec<_> = refused.blockers.iter().map(|blocker| blocker.code.as_str()).collect();
     assert_eq!(codes, ["backfill-not-started", "not-verified", "checks-not-full"]);
-    admin.run(InstanceKind::Backfill, Outcome::Complete, &["a"]).await;
-    admin.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified), &["a"]).await;
+    admin.converge(&["a"]).await;
     let if_revision = admin.status().await.publication.revision;
     let wish =
         RampRequest { stage: Stage::Live, percent: "12.5".parse().unwrap(), pins: None, if_revision, confirm: None };
@@ -241,11 +240,7 @@ async fn the_whole_story_over_http() {
 async fn a_hold_that_nobody_acknowledges_is_abandoned_in_time() {
     let bench = bench().await;
     let admin = &bench.admin;
-    admin.make(Stage::Shadow).await;
-    admin.join("a", InstanceKind::Application).await;
-    admin.run(InstanceKind::Backfill, Outcome::Complete, &["a"]).await;
-    admin.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified), &["a"]).await;
-    admin.ramp(Stage::Live, "100").await.unwrap();
+    admin.set_out_for_live().await;
     assert_eq!(admin.status().await.step.unwrap().phase, "hold");
     let mut changes = bench.server.plane().changes();
     while admin.status().await.step.unwrap().phase == "hold" {
@@ -434,8 +429,7 @@ async fn full_checks_of_a_verification_are_no_drift() {
     let bench = bench().await;
     let admin = &bench.admin;
     admin.make(Stage::DualWrite).await;
-    admin.run(InstanceKind::Backfill, Outcome::Complete, &[]).await;
-    admin.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified), &[]).await;
+    admin.converge(&[]).await;
     let status = admin.status().await;
     assert_eq!(status.publication.plan.options.checks, crossfade_core::Checks::Full);
     assert_eq!(status.drift, []);
