@@ -60,6 +60,22 @@ fn row(job: Job, rounds: &[Round]) -> serde_json::Value {
     row
 }
 
+/// How much longer a verification with differences takes than one without.
+fn beside_equal(results: &mut [serde_json::Value]) {
+    let seconds = |results: &[serde_json::Value], job: Job| {
+        results.iter().find(|row| row["job"] == job.name()).and_then(|row| row["seconds"].as_f64())
+    };
+    let (Some(equal), Some(differing)) = (seconds(results, Job::VerifyEqual), seconds(results, Job::VerifyDiffering))
+    else {
+        return;
+    };
+    let row = results.iter_mut().find(|row| row["job"] == Job::VerifyDiffering.name());
+    if let Some(fields) = row.and_then(serde_json::Value::as_object_mut) {
+        fields.insert("seconds_over_equal".to_owned(), json!(differing / equal));
+        fields.insert("seconds_over_equal_bar".to_owned(), json!(1.2));
+    }
+}
+
 /// Measures and prints.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let rows = if arguments.big { arguments.rows * 10 } else { arguments.rows };
@@ -93,6 +109,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         results.push(row(job, &rounds));
     }
+    beside_equal(&mut results);
     if arguments.json {
         println!("{}", json!({ "event": "result", "rows": rows, "rounds": arguments.rounds, "jobs": results }));
     } else {

@@ -65,7 +65,7 @@ pub struct MigrationConfig {
 }
 
 /// One table.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableConfig {
     /// Columns of the cohort key, in the source.

@@ -15,7 +15,7 @@ use futures::{TryStreamExt, future::BoxFuture};
 use crate::{
     Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Row, RowKey,
     StoreError, Table, TableSpec,
-    port::{Moment, RawDump, RawFormat, RawRow, RawRows, Since},
+    port::{Moment, RawDump, RawFormat, RawRows, Since},
 };
 
 /// A kind of call.
@@ -310,13 +310,8 @@ impl RawRows for FaultyTable {
         self.end(faults, done).await
     }
 
-    fn cut(&self, dump: Bytes) -> Result<Vec<RawRow>, StoreError> {
-        self.inner.raw().ok_or_else(no_raw)?.cut(dump)
-    }
-
-    #[expect(clippy::expect_used, reason = "only handed out where the real table has raw rows")]
-    fn join(&self, rows: &[RawRow]) -> RawDump {
-        self.inner.raw().expect("handed out by `raw`").join(rows)
+    fn keys_in(&self, dump: &[Bytes]) -> Result<Vec<RowKey>, StoreError> {
+        self.inner.raw().ok_or_else(no_raw)?.keys_in(dump)
     }
 
     async fn moment(&self) -> Result<Moment, StoreError> {
@@ -328,6 +323,12 @@ impl RawRows for FaultyTable {
     async fn since(&self, range: &Range, without: &[RowKey], moment: &Moment) -> Result<Since, StoreError> {
         let faults = self.begin(Point::Scan).await?;
         let done = self.inner.raw().ok_or_else(no_raw)?.since(range, without, moment).await;
+        self.end(faults, done).await
+    }
+
+    async fn old_among(&self, keys: &[RowKey], moment: &Moment) -> Result<Vec<RowKey>, StoreError> {
+        let faults = self.begin(Point::Read).await?;
+        let done = self.inner.raw().ok_or_else(no_raw)?.old_among(keys, moment).await;
         self.end(faults, done).await
     }
 

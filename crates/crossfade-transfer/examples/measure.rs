@@ -30,7 +30,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     match job.as_str() {
         "backfill" | "bulk" => {
             let exclusive = if job == "bulk" { backfill::Exclusive::Declared } else { backfill::Exclusive::No };
-            let options = backfill::Options { parallel, chunk_rows, exclusive, ..backfill::Options::default() };
+            let options =
+                backfill::Options { parallel, chunk_rows: Some(chunk_rows), exclusive, ..backfill::Options::default() };
             let report = backfill::run(&pair, &options, &control, &counters, &observer).await?;
             println!("{}", serde_json::to_string(&report)?);
         }

@@ -9,6 +9,7 @@
 //! | what would not survive the trip | [`check`] |
 //! | keys of rows in files | [`keys`] |
 //! | copying the truth for some rows | [`repair`] |
+//! | both tables as the rows of a migration: the library's repair and checks by the stores | [`rows`] |
 //! | stop, pause, rows per second, latency | [`pace`] |
 //! | what happens while it runs | [`progress`] |
 //! | asking again | [`retry`] |
@@ -26,6 +27,7 @@ pub mod progress;
 pub mod reconcile;
 pub mod repair;
 pub mod retry;
+pub mod rows;
 pub mod verify;
 
 pub use error::TransferError;

@@ -64,6 +64,11 @@ impl Control {
     }
 }
 
+/// After so long, as many chunks as were too much are tried again.
+const AGAIN: Duration = Duration::from_secs(15);
+/// So much faster is faster: one more beside three can make a third of it.
+const GAIN: f64 = 1.15;
+
 /// At most so many rows per second, over all tasks of a run.
 #[derive(Debug)]
 pub struct Rate {
@@ -95,14 +100,35 @@ impl Rate {
     }
 }
 
-/// How many chunks may run at a time: all when both databases answer as they did at the start, fewer when they do not.
-/// Additive increase, multiplicative decrease, as in TCP.
+/// How many chunks may run at a time: as many as make the copy faster, while both databases answer as they did at the start, and half as many when they do not.
+/// Additive increase, multiplicative decrease, as in TCP; what was too much, or of no use, is not tried again for a while, so that nobody feels it every second.
 #[derive(Debug)]
 pub struct Adaptive {
     most: usize,
+    climb: Mutex<Climb>,
     now: AtomicUsize,
     running: AtomicUsize,
     freed: tokio::sync::Notify,
+}
+
+/// What is known of so many, and of fewer, chunks at a time.
+#[derive(Debug)]
+struct Climb {
+    /// More are not tried until then.
+    ceiling: (usize, Instant),
+    /// Since when there are as many as now, and the rows that were done by then.
+    since: (Instant, u64),
+    /// Rows per second of one fewer, if more are being tried.
+    before: Option<f64>,
+}
+
+/// A change of the number of chunks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Change {
+    /// Chunks at a time.
+    pub to: usize,
+    /// Why.
+    pub why: &'static str,
 }
 
 impl Adaptive {
@@ -117,7 +143,8 @@ impl Adaptive {
     pub fn with(most: usize, first: usize) -> Self {
         let most = most.max(1);
         let now = AtomicUsize::new(first.clamp(1, most));
-        Adaptive { most, now, running: AtomicUsize::new(0), freed: tokio::sync::Notify::new() }
+        let climb = Mutex::new(Climb { ceiling: (most, Instant::now()), since: (Instant::now(), 0), before: None });
+        Adaptive { most, climb, now, running: AtomicUsize::new(0), freed: tokio::sync::Notify::new() }
     }
 
     /// Waits for a place. It is free again when the answer is dropped.
@@ -134,16 +161,37 @@ impl Adaptive {
         }
     }
 
-    /// One measurement of a small request: `slow` against what is usual. Answers the new number of places if it changed.
-    pub fn measured(&self, slow: bool) -> Option<usize> {
-        let before = self.now.load(Ordering::Acquire);
-        let after = if slow { (before / 2).max(1) } else { (before + 1).min(self.most) };
-        if after == before {
+    /// One measurement of a small request, `slow` against what is usual, when so many rows of the copy were done. `enough` of them tell how fast it is.
+    pub fn measured(&self, slow: bool, rows: u64, enough: u64) -> Option<Change> {
+        let here = self.now.load(Ordering::Acquire);
+        let mut climb = self.climb.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let done = rows.saturating_sub(climb.since.1);
+        #[expect(clippy::cast_precision_loss, reason = "a rate")]
+        let rate = done as f64 / now.saturating_duration_since(climb.since.0).as_secs_f64().max(1e-9);
+        let (to, why) = match climb.before {
+            _ if slow => ((here / 2).max(1), "the databases answer slower than usual"),
+            _ if done < enough => return None,
+            Some(before) if rate < before * GAIN => (here - 1, "more at a time went no faster"),
+            _ => {
+                if now >= climb.ceiling.1 {
+                    climb.ceiling.0 = self.most;
+                }
+                ((here + 1).min(climb.ceiling.0), "the databases answer as usual")
+            }
+        };
+        if to <= here && climb.ceiling.0 >= here && (slow || to < here) {
+            climb.ceiling = (here.saturating_sub(1).max(1), now + AGAIN);
+        }
+        climb.before = (to > here).then_some(rate);
+        climb.since = (now, rows);
+        drop(climb);
+        if to == here {
             return None;
         }
-        self.now.store(after, Ordering::Release);
+        self.now.store(to, Ordering::Release);
         self.freed.notify_waiters();
-        Some(after)
+        Some(Change { to, why })
     }
 }
 
@@ -183,17 +231,50 @@ mod tests {
         assert_eq!(start.elapsed().as_millis(), 1_900);
     }
 
-    #[tokio::test]
-    async fn slowness_halves_and_health_adds_one() {
+    /// A second in which so many thousand rows are done, and after which nobody is slow.
+    async fn healthy(adaptive: &Adaptive, done: &mut u64, thousands: u64) -> Option<usize> {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        *done += thousands * 1_000;
+        adaptive.measured(false, *done, 1_000).map(|change| change.to)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn slowness_halves_and_health_adds_one_up_to_what_was_too_much() {
         let adaptive = Arc::new(Adaptive::new(4));
+        let slow = |done| adaptive.measured(true, done, 1_000).map(|change| change.to);
         let places = [adaptive.place().await, adaptive.place().await, adaptive.place().await, adaptive.place().await];
-        assert_eq!(adaptive.measured(true), Some(2));
-        assert_eq!(adaptive.measured(true), Some(1));
-        assert_eq!(adaptive.measured(true), None);
+        assert_eq!((slow(0), slow(0), slow(0)), (Some(2), Some(1), None));
         let mut waiting = tokio_test_ready(adaptive.place());
         drop(places);
         waiting.as_mut().await;
-        assert_eq!(adaptive.measured(false), Some(2));
+        // One alone was slow, and is as few as there can be.
+        let mut done = 0;
+        assert_eq!(healthy(&adaptive, &mut done, 10).await, None, "not yet");
+        tokio::time::advance(AGAIN).await;
+        for (thousands, to) in [(100, Some(2)), (20, Some(3)), (30, Some(4)), (40, None)] {
+            assert_eq!(healthy(&adaptive, &mut done, thousands).await, to);
+        }
+        assert_eq!(slow(done), Some(2));
+        assert_eq!(healthy(&adaptive, &mut done, 20).await, Some(3));
+        assert_eq!(healthy(&adaptive, &mut done, 30).await, None, "four were too much");
+        tokio::time::advance(AGAIN).await;
+        assert_eq!(healthy(&adaptive, &mut done, 500).await, Some(4), "and are tried again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_at_a_time_stay_only_where_they_make_it_faster() {
+        let adaptive = Adaptive::with(4, 2);
+        let mut done = 0;
+        assert_eq!(healthy(&adaptive, &mut done, 0).await, None, "too few rows to know");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(healthy(&adaptive, &mut done, 60).await, Some(3), "20,000 a second with two");
+        assert_eq!(healthy(&adaptive, &mut done, 30).await, Some(4), "half as many again with three");
+        assert_eq!(healthy(&adaptive, &mut done, 33).await, Some(3), "hardly more with four");
+        for _ in 0..10 {
+            assert_eq!(healthy(&adaptive, &mut done, 30).await, None);
+        }
+        tokio::time::advance(AGAIN).await;
+        assert_eq!(healthy(&adaptive, &mut done, 480).await, Some(4), "after a while it may be otherwise");
     }
 
     fn tokio_test_ready<T>(f: impl Future<Output = T>) -> std::pin::Pin<Box<impl Future<Output = T>>> {

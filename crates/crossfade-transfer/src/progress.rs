@@ -52,6 +52,11 @@ pub enum Event {
     },
     /// Waiting for transactions of the source that are older than this run.
     WaitingForOlderWriters,
+    /// A killed run may have had writes under way, which land within their linger: what it was cut off in begins after that.
+    WaitingForKilledRun {
+        /// How long.
+        wait: std::time::Duration,
+    },
     /// A row was not done.
     RowFailed {
         /// Digest of its key.

@@ -9,20 +9,25 @@ use std::{path::Path, sync::Arc, time::Duration};
 use common::{COHORT, Lab, To, backfill, options, silent, verify};
 use crossfade_api::exit::Exit;
 use crossfade_stores::{
-    ErrorKind, Position, Range, RowKey, Value,
+    Capabilities, ErrorKind, Position, Range, RowKey, Value,
     faults::{Fault, Point},
 };
 use crossfade_transfer::{
     TransferError,
     backfill::{self, Exclusive, Options},
     pace::{Control, Order},
-    progress::Counters,
+    progress::{Counters, Event},
     verify::Verdict,
 };
 
 const DDL: &str = "CREATE TABLE t (id int8 PRIMARY KEY, v text)";
 const SQLITE: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT)";
 const ROWS: &str = "INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 1000) i";
+
+/// Nothing lands after this.
+fn shortly(capabilities: &mut Capabilities) {
+    capabilities.linger = Duration::from_millis(100);
+}
 
 fn kept(folder: &Path) -> Options {
     Options { checkpoint: Some(folder.join("state").join("t.backfill")), ..options() }
@@ -34,11 +39,11 @@ async fn a_run_that_fails_goes_on_from_its_checkpoint() {
         let lab = Lab::new("resumes", to, DDL, if to == To::Sqlite { SQLITE } else { DDL }).await;
         lab.at_source(ROWS).await;
         let options = kept(lab.folder());
-        let (pair, _, target) = lab.pair(COHORT, |_| {}).await;
+        let (pair, _, target) = lab.pair(COHORT, shortly).await;
         target.at(Point::Write, 5, Fault::Refuse(ErrorKind::Full));
         let error = backfill(&pair, &options).await.unwrap_err();
         assert!(matches!(&error, TransferError::Store(e) if e.kind() == ErrorKind::Full), "{error}");
-        let (pair, source, _) = lab.pair(COHORT, |_| {}).await;
+        let (pair, source, _) = lab.pair(COHORT, shortly).await;
         let report = backfill(&pair, &options).await.unwrap();
         // Ten full chunks and the open one at the end.
         assert_eq!(report.chunks + report.chunks_resumed, 11);
@@ -60,13 +65,14 @@ async fn a_torn_line_is_a_chunk_done_again() {
     lab.at_source(ROWS).await;
     let options = kept(lab.folder());
     let path = options.checkpoint.clone().unwrap();
-    let (pair, _, target) = lab.pair(COHORT, |_| {}).await;
+    let (pair, _, target) = lab.pair(COHORT, shortly).await;
     target.at(Point::Write, 6, Fault::Refuse(ErrorKind::Full));
     backfill(&pair, &options).await.unwrap_err();
     let whole = std::fs::read_to_string(&path).unwrap();
-    let done = whole.lines().count() - 1;
-    std::fs::write(&path, &whole[..whole.len() - 3]).unwrap();
-    let (pair, ..) = lab.pair(COHORT, |_| {}).await;
+    let done = whole.matches("done").count();
+    let torn = whole.rfind("done").unwrap() + 2;
+    std::fs::write(&path, &whole[..torn]).unwrap();
+    let (pair, ..) = lab.pair(COHORT, shortly).await;
     let report = backfill(&pair, &options).await.unwrap();
     assert_eq!(report.chunks_resumed as usize, done - 1);
     for line in std::fs::read_to_string(&path).unwrap().lines() {
@@ -95,6 +101,65 @@ async fn put_then_deleted_then_killed_before_any_chunk_was_recorded_stays_delete
     let (pair, ..) = lab.pair(COHORT, |c| c.ordered = false).await;
     let report = backfill(&pair, &options).await.unwrap();
     assert_eq!((report.chunks_resumed, report.rows_deleted), (0, 1));
+    assert_eq!(verify(&pair).await.report.verdict, Verdict::Verified);
+    lab.end().await;
+}
+
+/// R9: the killed run's put lands after the row was deleted on both sides. A run that looked at the row before that would leave it there.
+#[tokio::test]
+async fn put_under_way_then_killed_then_deleted_then_landed_is_waited_for_and_taken_back() {
+    for restart in [false, true] {
+        let lab = Lab::new("lands_after_kill", To::Sqlite, DDL, SQLITE).await;
+        lab.at_source("INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 300) i").await;
+        let first = kept(lab.folder());
+        // Ranges that do not merge are shuffled: whichever chunk is first has the put.
+        let (pair, _, target) = lab.pair(COHORT, |c| c.linger = Duration::from_secs(60)).await;
+        let (land, may_land) = tokio::sync::oneshot::channel::<()>();
+        target.at(Point::Write, 0, Fault::LandsLater(Box::pin(async move { may_land.await.unwrap() })));
+        // The answer never comes, and nobody waits for it any more: as a kill leaves it.
+        let run = backfill(&pair, &first);
+        assert!(tokio::time::timeout(Duration::from_millis(500), run).await.is_err(), "it waits for the linger");
+        // A user deletes every row, on both sides.
+        lab.on_both("DELETE FROM t WHERE id <= 300").await;
+        let linger = Duration::from_millis(700);
+        let (pair, ..) = lab.pair(COHORT, |c| c.linger = linger).await;
+        let notes = Arc::new(common::Notes::default());
+        let observer: Arc<dyn crossfade_transfer::progress::Observer> = notes.clone();
+        let second = Options { restart, ..first };
+        let landing = async {
+            tokio::time::sleep(linger / 2).await;
+            land.send(()).unwrap();
+        };
+        let counters = Arc::new(Counters::default());
+        let control = Control::default();
+        let run = backfill::run(&pair, &second, &control, &counters, &observer);
+        let (report, ()) = futures::join!(run, landing);
+        assert!(report.unwrap().rows_deleted > 0, "restart {restart}: what landed was found and taken back");
+        let waited = notes.0.borrow().iter().filter(|e| matches!(e, Event::WaitingForKilledRun { .. })).count();
+        assert_eq!(waited, 1, "restart {restart}: and said once");
+        let outcome = verify(&pair).await.report;
+        assert_eq!((outcome.verdict, outcome.rows_target), (Verdict::Verified, 0), "restart {restart}");
+        lab.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_that_was_told_to_stop_is_followed_at_once() {
+    let lab = Lab::new("stopped_clean", To::Sqlite, DDL, SQLITE).await;
+    lab.at_source("INSERT INTO t SELECT i * 10, 'v' || i FROM generate_series(1, 1000) i").await;
+    let options = kept(lab.folder());
+    let (pair, source, target) = lab.pair(COHORT, |c| c.linger = Duration::from_secs(600)).await;
+    // Chunks that have grown since they were cut have several pages: one ends between two of them.
+    let grow = "INSERT INTO t SELECT i * 10 + 5, 'w' || i FROM generate_series(1, 1000) i";
+    source.at(Point::Split, 0, Fault::After(lab.on(grow, "")));
+    let control = Control::default();
+    let stop = control.clone();
+    target.at(Point::Write, 8, Fault::After(Box::pin(async move { stop.tell(Order::Stop) })));
+    let counters = Arc::new(Counters::default());
+    let stopped = backfill::run(&pair, &options, &control, &counters, &silent()).await;
+    assert!(matches!(stopped, Err(TransferError::Stopped)));
+    let again = tokio::time::timeout(Duration::from_secs(60), backfill(&pair, &options)).await;
+    assert!(again.unwrap().unwrap().chunks_resumed > 0, "it waits for nobody");
     assert_eq!(verify(&pair).await.report.verdict, Verdict::Verified);
     lab.end().await;
 }
@@ -129,12 +194,12 @@ async fn a_bulk_run_killed_between_load_and_checkpoint_goes_on() {
         lab.at_source(ROWS).await;
         let options = Options { exclusive: Exclusive::Declared, parallel: 1, ..kept(lab.folder()) };
         let path = options.checkpoint.clone().unwrap();
-        let (pair, ..) = lab.pair(COHORT, |_| {}).await;
+        let (pair, ..) = lab.pair(COHORT, shortly).await;
         backfill(&pair, &options).await.unwrap();
-        // As a kill leaves it: the rows of three more chunks are there than the file says, and half of another.
+        // As a kill leaves it: the rows of three more chunks are there than the file says, the first of them begun, and half of another.
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        std::fs::write(&path, lines[..lines.len() - 4].join("\n") + "\n").unwrap();
+        std::fs::write(&path, lines[..lines.len() - 7].join("\n") + "\n").unwrap();
         lab.at_target("DELETE FROM t WHERE id % 100 < 50 AND id > 700").await;
         let report = backfill(&pair, &options).await.unwrap();
         assert_eq!(report.chunks, 3, "{to:?}");

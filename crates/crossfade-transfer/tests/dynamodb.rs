@@ -200,7 +200,7 @@ async fn an_item_above_400_kb_is_named_with_its_column_and_the_same_command_goes
         let pair = pair::open(&source, &lab.dynamo, "rows", &config("cohort = [\"user_id\"]")).await.unwrap();
         let options = Options {
             exclusive,
-            chunk_rows: 30,
+            chunk_rows: Some(30),
             checkpoint: Some(lab.folder.path().join("rows.backfill")),
             ..options()
         };

@@ -4,12 +4,18 @@
 
 mod common;
 
+use std::{sync::Arc, time::Duration};
+
 use common::{Lab, To, backfill, options, verify};
 use crossfade_stores::{
     Capabilities, ErrorKind,
     faults::{Fault, Point},
 };
-use crossfade_transfer::verify::{Kind, Verdict};
+use crossfade_transfer::{
+    pace::Control,
+    progress::{Event, Observer},
+    verify::{self, Kind, Verdict},
+};
 
 const DDL: &str = "CREATE TABLE t (id int8, part text COLLATE \"C\", n numeric, f float8, b bytea, u uuid, d date, ts timestamptz, j jsonb, ok bool, tags text[], PRIMARY KEY (part, id))";
 const SQLITE: &str = "CREATE TABLE t (id INTEGER, part TEXT, n TEXT, f REAL, b BLOB, u TEXT, d TEXT, ts TEXT, j TEXT, ok BOOLEAN, tags TEXT, PRIMARY KEY (part, id))";
@@ -217,4 +223,46 @@ async fn a_schema_changed_mid_way_is_unknown_with_its_reason() {
         outcome.report.unknown_ranges
     );
     lab.end().await;
+}
+
+/// How many generations a verification needs for a difference, when the checksums take longer than all generations would, and `first` happens before them.
+async fn generations_after(name: &str, mutation: &str, first: &str) -> usize {
+    let lab = equal_lab(name, To::Postgres).await;
+    lab.at_target(mutation).await;
+    let (pair, source, _) = lab.pair("cohort = [\"part\"]", |_| {}).await;
+    let (wait, meanwhile) = (Duration::from_millis(50), lab.on(first, ""));
+    source.at(
+        Point::Checksums,
+        0,
+        Fault::Before(Box::pin(async move {
+            meanwhile.await;
+            tokio::time::sleep(wait * 4).await;
+        })),
+    );
+    let options = verify::Options { part_rows: 20, generations: vec![wait; 3], ..verify::Options::default() };
+    let notes = Arc::new(common::Notes::default());
+    let observer: Arc<dyn Observer> = notes.clone();
+    let outcome = verify::run(&pair, &options, &Control::default(), &Arc::default(), &observer).await.unwrap();
+    assert_eq!(outcome.report.verdict, Verdict::Diverged, "{:?}", outcome.report);
+    assert_eq!(outcome.differences.len(), 1, "{:?}", outcome.differences);
+    lab.end().await;
+    notes.0.borrow().iter().filter(|e| matches!(e, Event::Generation { .. })).count()
+}
+
+#[tokio::test]
+async fn a_difference_older_than_the_verification_is_read_again_once() {
+    assert_eq!(generations_after("old_difference", "UPDATE t SET f = -1 WHERE id = 150", "").await, 1);
+}
+
+#[tokio::test]
+async fn a_difference_that_may_be_in_flight_is_waited_for() {
+    // Of one that was written meanwhile, the other side may be on its way.
+    let written = generations_after(
+        "newer_difference",
+        "UPDATE t SET f = -1 WHERE id = 150",
+        "UPDATE t SET f = -2 WHERE id = 150",
+    );
+    assert_eq!(written.await, 3);
+    // Nobody says when a row went away.
+    assert_eq!(generations_after("missing_difference", "DELETE FROM t WHERE id = 150", "").await, 3);
 }

@@ -29,9 +29,9 @@ pub(crate) struct BackfillArgs {
     /// Chunks at a time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     parallel: u8,
-    /// Rows of a chunk
-    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    chunk_rows: u64,
+    /// Rows of a chunk [default: 5000, and 20000 in bulk between two PostgreSQL]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    chunk_rows: Option<u64>,
     /// Nobody else writes to these tables while this runs: where the target is empty, rows are loaded in bulk and not read again
     #[arg(long)]
     exclusive: bool,
@@ -78,10 +78,6 @@ async fn work(args: &BackfillArgs, context: &Context, pairs: &[Pair], control: &
         let claim = run.map(|run| format!(".{}", run.generation)).unwrap_or_default();
         let table = pair.name.replace(['/', '\\'], "_");
         let checkpoint = folder.join(format!("{}.{table}{claim}.backfill", args.id));
-        if args.restart && checkpoint.exists() && std::fs::remove_file(&checkpoint).is_err() {
-            output::fail(context, &format!("cannot remove {}", checkpoint.display()));
-            return Exit::Failed;
-        }
         let options = Options {
             parallel: usize::from(args.parallel),
             chunk_rows: args.chunk_rows,
@@ -89,6 +85,7 @@ async fn work(args: &BackfillArgs, context: &Context, pairs: &[Pair], control: &
             adaptive: !args.no_adaptive,
             exclusive: if args.exclusive { Exclusive::Declared } else { Exclusive::No },
             checkpoint: Some(checkpoint),
+            restart: args.restart,
             ..Options::default()
         };
         let counters = Arc::new(Counters::default());

@@ -166,6 +166,14 @@ impl Observer for Teller {
             Event::WaitingForOlderWriters => {
                 say(context, "waiting", "waiting for transactions in the source that are older than this run")
             }
+            Event::WaitingForKilledRun { wait } => say(
+                context,
+                "waiting",
+                &format!(
+                    "an earlier run ended in the middle of some rows: they wait {:.0} s, until nothing of it can land any more",
+                    wait.as_secs_f64().ceil()
+                ),
+            ),
             Event::RowFailed { key, why } => {
                 if context.json {
                     line(&json!({ "event": "row_failed", "row": key, "message": why }));

@@ -1,8 +1,13 @@
 //! A target that something goes wrong in.
 
 use super::sides::Events;
+use async_trait::async_trait;
 use crossfade::rows::{Cursor, Page};
 use crossfade_example_events::{Event, EventDao, EventError, EventId, Line};
+use crossfade_stores::{
+    Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page as Rows, Position, Range, Row, RowKey,
+    StoreError, Table, TableSpec, Value,
+};
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +61,7 @@ impl Troubled {
     }
 
     /// What the new DAO makes of an event on its way to the database: with the bug, one field of 1 % of them is wrong,
-    /// whether a user writes it or a backfill.
+    /// whether a user writes it or, by [`TroubledTable`], a backfill.
     fn translated<'a>(&self, event: &'a Event) -> Cow<'a, Event> {
         if !self.troubles.is(Trouble::Bug) || !event.id.is_multiple_of(100) {
             return Cow::Borrowed(event);
@@ -93,5 +98,108 @@ impl EventDao for Troubled {
 
     async fn scan(&self, after: Option<Cursor>, limit: usize) -> Result<Page<Event>, EventError> {
         self.meet().await?.scan(after, limit).await
+    }
+}
+
+/// The same target, as a table of a store, in the same trouble.
+#[derive(Debug)]
+pub(crate) struct TroubledTable {
+    table: Arc<dyn Table>,
+    troubles: Troubles,
+    id: usize,
+    arrival_delay: usize,
+    distance: usize,
+}
+
+impl TroubledTable {
+    pub(crate) fn around(table: Arc<dyn Table>, troubles: Troubles) -> TroubledTable {
+        let at = |name| table.spec().columns.iter().position(|column| column.name == name).unwrap_or_default();
+        let (id, arrival_delay, distance) = (at("id"), at("arrival_delay"), at("distance"));
+        TroubledTable { table, troubles, id, arrival_delay, distance }
+    }
+
+    async fn meet(&self) -> Result<&dyn Table, StoreError> {
+        if self.troubles.is(Trouble::Slow) {
+            tokio::time::sleep(SLOW).await;
+        }
+        if self.troubles.is(Trouble::Down) {
+            return Err(StoreError::new(ErrorKind::Refused, "the target is down, as --inject target-down asked"));
+        }
+        Ok(&*self.table)
+    }
+
+    /// As [`Troubled::translated`].
+    fn translated(&self, row: &Row) -> Row {
+        let mut row = row.clone();
+        let is_hit = matches!(row.0[self.id], Value::Int(id) if id % 100 == 0);
+        if self.troubles.is(Trouble::Bug) && is_hit {
+            match (row.0[self.arrival_delay].clone(), row.0[self.distance].clone()) {
+                (Value::Int(late), _) => row.0[self.arrival_delay] = Value::Int(late + 60),
+                (_, Value::Int(miles)) => row.0[self.distance] = Value::Int(miles + 1),
+                _ => {}
+            }
+        }
+        row
+    }
+}
+
+/// Everything else is the table's own: the bytes of a row ([`Table::raw`]) are not offered, so that none goes past the trouble.
+#[async_trait]
+impl Table for TroubledTable {
+    fn spec(&self) -> &TableSpec {
+        self.table.spec()
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        self.table.capabilities()
+    }
+
+    async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
+        self.meet().await?.read(keys).await
+    }
+
+    async fn scan(&self, range: &Range, position: &Position, limit: usize) -> Result<Rows, StoreError> {
+        self.meet().await?.scan(range, position, limit).await
+    }
+
+    async fn split(&self, rows: u64) -> Result<Vec<Range>, StoreError> {
+        self.meet().await?.split(rows).await
+    }
+
+    async fn estimate(&self) -> Result<u64, StoreError> {
+        self.meet().await?.estimate().await
+    }
+
+    async fn write(&self, changes: &[Change]) -> Result<Vec<ChangeOutcome>, StoreError> {
+        let changes: Vec<Change> = changes
+            .iter()
+            .map(|change| match change {
+                Change::Insert { row } => Change::Insert { row: self.translated(row) },
+                Change::Replace { seen, row } => Change::Replace { seen: seen.clone(), row: self.translated(row) },
+                Change::Delete { seen } => Change::Delete { seen: seen.clone() },
+            })
+            .collect();
+        self.meet().await?.write(&changes).await
+    }
+
+    async fn load(&self, rows: Vec<Row>) -> Result<(), StoreError> {
+        let rows = rows.iter().map(|row| self.translated(row)).collect();
+        self.meet().await?.load(rows).await
+    }
+
+    async fn fences(&self, rows: u64) -> Result<Vec<RowKey>, StoreError> {
+        self.meet().await?.fences(rows).await
+    }
+
+    async fn checksums(&self, fences: &[RowKey]) -> Result<Vec<Checksum>, StoreError> {
+        self.meet().await?.checksums(fences).await
+    }
+
+    async fn open_writes(&self) -> Result<Option<OpenWrites>, StoreError> {
+        self.meet().await?.open_writes().await
+    }
+
+    async fn have_ended(&self, token: &OpenWrites) -> Result<bool, StoreError> {
+        self.meet().await?.have_ended(token).await
     }
 }

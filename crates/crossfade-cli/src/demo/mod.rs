@@ -4,6 +4,7 @@ mod check;
 mod inject;
 mod picture;
 mod report;
+mod rows;
 mod serve;
 mod sides;
 mod story;

@@ -4,13 +4,13 @@
 //! evidence, and whoever watches may pause it.
 
 use super::Args;
+use super::story::Work;
 use crate::control::client::{Client, Refused, path};
 use crate::data::plane::{Run, Voice};
 use crate::say::Failure;
 use anyhow::{Context as _, anyhow};
 use crossfade::core::{Plan, Position, Verdict};
 use crossfade::plan::{self, Control, Membership};
-use crossfade::rows::Progress;
 use crossfade::{Migration, Options};
 use crossfade_api::exit::Exit;
 use crossfade_api::problem::Code;
@@ -19,6 +19,7 @@ use crossfade_api::wire::{
     StepAnswer, TokenRequest,
 };
 use crossfade_server::serve::{Options as ServerOptions, ServeError, Server};
+use crossfade_transfer::pace;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -214,15 +215,13 @@ impl Conductor {
     }
 
     /// A run of the data side begins: the plane has to know of it.
-    pub(super) async fn run(&self, kind: InstanceKind, progress: &Arc<Progress>, of: u64) -> Result<Known, Failure> {
+    pub(super) async fn run(&self, kind: InstanceKind, control: &pace::Control, work: &Work) -> Result<Known, Failure> {
         let Conductor::Plane(plane, _) = self else { return Ok(Known(None)) };
-        // The story does not stop its runs.
-        let control = crossfade_transfer::pace::Control::default();
-        let joined = Run::join(plane.client.clone(), Voice::Silent, ID, kind, &control).await;
+        let joined = Run::join(plane.client.clone(), Voice::Silent, ID, kind, control).await;
         let run =
             joined.map_err(|exit| Failure::new(exit, anyhow!("the control plane lets no {} begin", kind.name())))?;
-        let progress = Arc::clone(progress);
-        run.follow("every row, beside the traffic", move || (progress.read(), of));
+        let work = work.clone();
+        run.follow("every row, beside the traffic", move || (work.done(), work.of));
         Ok(Known(Some(run)))
     }
 

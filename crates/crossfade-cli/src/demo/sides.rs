@@ -19,12 +19,26 @@ pub(crate) enum Events {
     Dynamo(DynamoEvents),
 }
 
+/// One side.
+pub(crate) struct Opened {
+    /// As the application sees it.
+    pub(crate) events: Events,
+    /// Where backfill, verification and repair find the same rows.
+    pub(crate) place: Place,
+    /// The URL as people may see it: without credentials.
+    pub(crate) name: String,
+}
+
+/// A table that the data side can open.
+pub(crate) struct Place {
+    pub(crate) url: String,
+    pub(crate) table: String,
+}
+
 /// Both sides, and what has to live as long as they do.
 pub(crate) struct Sides {
-    pub(crate) source: Events,
-    pub(crate) target: Events,
-    /// URLs as people may see them: without credentials.
-    pub(crate) names: (String, String),
+    pub(crate) source: Opened,
+    pub(crate) target: Opened,
     /// Removed when the story is over.
     pub(crate) folder: TempDir,
 }
@@ -32,23 +46,24 @@ pub(crate) struct Sides {
 /// Opens both sides and makes their tables. Nothing is left half-made that was there before: an existing name is refused.
 pub(crate) async fn open(args: &Args) -> Result<Sides, Failure> {
     let folder = tempfile::tempdir().map_err(|error| anyhow!(error).context("cannot make a temporary folder"))?;
-    let (source, source_name) = match &args.source {
+    let source = match &args.source {
         Some(url) => open_url("source", url, &args.name).await?,
         None => {
             let path = folder.path().join("source.db");
             let events = SqliteEvents::create(&path).map_err(|error| failed("source", "sqlite", &error))?;
-            (Events::Sqlite(events), "sqlite (a file in a temporary folder)".to_owned())
+            let place = Place { url: format!("sqlite://{}", path.display()), table: SQLITE_TABLE.to_owned() };
+            Opened { events: Events::Sqlite(events), place, name: "sqlite (a file in a temporary folder)".to_owned() }
         }
     };
-    let (target, target_name) = match &args.target {
+    let target = match &args.target {
         Some(url) => open_url("target", url, &args.name).await?,
-        None => (embedded(args).await?, "dynamodb (embedded, over loopback)".to_owned()),
+        None => embedded(args).await?,
     };
-    Ok(Sides { source, target, names: (source_name, target_name), folder })
+    Ok(Sides { source, target, folder })
 }
 
 /// A DynamoDB endpoint inside this process, in memory, spoken to over loopback.
-async fn embedded(args: &Args) -> Result<Events, Failure> {
+async fn embedded(args: &Args) -> Result<Opened, Failure> {
     let listener = listen(args.port).map_err(|error| {
         Failure::usage(anyhow!(error).context(format!(
             "port {} of this machine is busy: choose another with --port, or 0 for a free one",
@@ -62,8 +77,15 @@ async fn embedded(args: &Args) -> Result<Events, Failure> {
     let client = DynamoEvents::client("local", Some(&endpoint)).await;
     let events =
         DynamoEvents::create(client, &args.name).await.map_err(|error| failed("target", "dynamodb", &error))?;
-    Ok(Events::Dynamo(events))
+    Ok(Opened {
+        events: Events::Dynamo(events),
+        place: Place { url: format!("dynamodb://local?endpoint={endpoint}"), table: args.name.clone() },
+        name: "dynamodb (embedded, over loopback)".to_owned(),
+    })
 }
+
+/// What the example calls its table in a file.
+const SQLITE_TABLE: &str = "events";
 
 /// Connections inherit the option from their listener; without it every answer in two parts waits 40 ms for an
 /// acknowledgement.
@@ -74,18 +96,20 @@ fn listen(port: u16) -> std::io::Result<tokio::net::TcpListener> {
     socket.listen(1_024)
 }
 
-async fn open_url(side: &str, url: &str, name: &str) -> Result<(Events, String), Failure> {
+async fn open_url(side: &str, url: &str, name: &str) -> Result<Opened, Failure> {
     let (scheme, rest) = url.split_once("://").unwrap_or((url, ""));
+    let opened = |events, table: String, name| Opened { events, place: Place { url: url.to_owned(), table }, name };
     match scheme {
         "sqlite" if !rest.is_empty() => {
             let events = SqliteEvents::create(Path::new(rest)).map_err(|error| failed(side, scheme, &error))?;
-            Ok((Events::Sqlite(events), url.to_owned()))
+            Ok(opened(Events::Sqlite(events), SQLITE_TABLE.to_owned(), url.to_owned()))
         }
         "postgres" | "postgresql" => {
             let events = PostgresEvents::create(url, name).await.map_err(|error| failed(side, scheme, &error))?;
             let host = rest.rsplit_once('@').map_or(rest, |(_credentials, host)| host);
             let host = host.split_once('?').map_or(host, |(host, _parameters)| host);
-            Ok((Events::Postgres(events), format!("{scheme}://{host} (schema {name})")))
+            let shown = format!("{scheme}://{host} (schema {name})");
+            Ok(opened(Events::Postgres(events), format!("{name}.events"), shown))
         }
         "dynamodb" if !rest.is_empty() => {
             let (region, endpoint) = match rest.split_once('?') {
@@ -97,7 +121,7 @@ async fn open_url(side: &str, url: &str, name: &str) -> Result<(Events, String),
             };
             let client = DynamoEvents::client(region, endpoint).await;
             let events = DynamoEvents::create(client, name).await.map_err(|error| failed(side, scheme, &error))?;
-            Ok((Events::Dynamo(events), format!("{url} (table {name})")))
+            Ok(opened(Events::Dynamo(events), name.to_owned(), format!("{url} (table {name})")))
         }
         _ => Err(Failure::usage(anyhow!(
             "--{side} is no URL that the demo knows: use sqlite://PATH, postgres://USER@HOST/DATABASE or dynamodb://REGION[?endpoint=URL]"

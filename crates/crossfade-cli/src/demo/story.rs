@@ -4,25 +4,25 @@ use super::inject::{Trouble, Troubled, Troubles};
 use super::picture::{Picture, Scene};
 use super::report::{Report, StageReport};
 use super::serve::{Conductor, Plane, Watched};
-use super::sides::{Events, Sides};
+use super::sides::{Events, Opened, Sides};
 use super::traffic::{Traffic, World};
-use super::{Args, Inject, Order, check};
+use super::{Args, Inject, Order, check, rows};
 use crate::say::Failure;
 use anyhow::{Context as _, anyhow};
 use crossfade::core::{
     Answer, BackfillState, Evidence, Gate, History, Phase, Plan, PlanSpec, Position, Step, Tick, Verdict, Verification,
 };
-use crossfade::rows::{Pace, Progress, RowsError, backfill, verify};
-use crossfade::{Checks, Migration, Options, Share, Side, Stage};
+use crossfade::{Checks, Migration, Options, Share, Stage};
 use crossfade_api::exit::Exit;
 use crossfade_api::wire::{InstanceKind, Outcome};
 use crossfade_example_events::{EventError, MigratingEventDao};
+use crossfade_transfer::pace::Control;
+use crossfade_transfer::progress::{Counters, Observer, Silent};
+use crossfade_transfer::{Pair, backfill, verify};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-type Dao = MigratingEventDao<Events, Troubled>;
 
 struct Story<'a> {
     args: &'a Args,
@@ -30,16 +30,40 @@ struct Story<'a> {
     picture: Picture,
     source: Events,
     target: Events,
+    /// The rows of both, for backfill and verification.
+    pair: Pair,
     troubles: Troubles,
     control: Conductor,
     migration: Migration,
-    dao: Arc<Dao>,
     traffic: Traffic,
     options: Options,
     report: Report,
     /// Places in the story, for the evidence of the gate.
     clock: u64,
     evidence: Evidence,
+}
+
+/// Rows of a chunk of the backfill: few, so that there is something to see.
+const CHUNK: u64 = 1_000;
+
+/// A run of the data side, as far as it is.
+#[derive(Clone)]
+pub(super) struct Work {
+    counters: Arc<Counters>,
+    /// Rows that it will have read, about.
+    pub(super) of: u64,
+}
+
+impl Work {
+    /// Rows read so far, on either side.
+    pub(super) fn done(&self) -> u64 {
+        Counters::get(&self.counters.read) + Counters::get(&self.counters.read_target)
+    }
+}
+
+/// Who hears of the events of a run: the story has its own picture.
+fn nobody() -> Arc<dyn Observer> {
+    Arc::new(Silent)
 }
 
 /// How the story goes on.
@@ -57,23 +81,27 @@ pub(crate) async fn tell(
     mut picture: Picture,
     plane: Option<Plane>,
 ) -> Result<Exit, Failure> {
-    let Sides { source, target, names, folder: _until_the_end } = sides;
-    picture.say(&format!("source: {} · target: {}", names.0, names.1));
+    let troubles = Troubles::default();
+    let pair = rows::open(&sides, args.inject.is_some().then_some(&troubles)).await?;
+    let Sides { source: Opened { events: source, name: source_name, .. }, target, folder: _until_the_end } = sides;
+    let Opened { events: target, name: target_name, .. } = target;
+    picture.say(&format!("source: {source_name} · target: {target_name}"));
     picture.say(&format!("{} events are history, {} arrive live", world.history, world.flights.len() - world.history));
     source.load(world.past()).await.context("the source does not take the history")?;
-    let troubles = Troubles::default();
     // The stores of the demo answer or are gone within the second.
     let options = Options { linger: Duration::from_secs(1), history: History::Pending, ..Options::default() };
     let first = Plan::new(PlanSpec { options: options.clone(), ..PlanSpec::at("events", Stage::Off) })
         .map_err(anyhow::Error::from)?;
     let (control, migration) = Conductor::begin(first, plane).await?;
+    // Before the DAO is made, which would attach its own: both are lawful, and these are what any table has.
+    migration.attach_rows(rows::of(&pair)?);
     let troubled = Troubled { events: target.clone(), troubles: troubles.clone() };
     let dao = Arc::new(MigratingEventDao::new(source.clone(), troubled, migration.clone()));
     let traffic = Traffic::start(&world, &dao);
     let report = Report {
         event: "result",
-        source: names.0,
-        target: names.1,
+        source: source_name,
+        target: target_name,
         order: match args.order {
             Order::Classic => "classic",
             Order::Seed => "seed",
@@ -86,10 +114,10 @@ pub(crate) async fn tell(
         picture,
         source,
         target,
+        pair,
         troubles,
         control,
         migration,
-        dao,
         traffic,
         options,
         report,
@@ -266,11 +294,7 @@ impl Story<'_> {
     }
 
     /// Awaits something while the picture stays alive.
-    async fn watching<T>(
-        &mut self,
-        work: impl Future<Output = T>,
-        progress: Option<(&'static str, Arc<Progress>, u64)>,
-    ) -> T {
+    async fn watching<T>(&mut self, work: impl Future<Output = T>, at: Option<(&'static str, &Work)>) -> T {
         let mut work = std::pin::pin!(work);
         let mut beat = tokio::time::interval(self.picture.beat());
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -285,7 +309,7 @@ impl Story<'_> {
                         felt: &self.traffic.seen.look(),
                         seen: &self.migration.observe(),
                         acknowledged: self.traffic.seen.acknowledged.load(Ordering::SeqCst),
-                        work: progress.as_ref().map(|(what, progress, of)| (*what, progress.read(), *of)),
+                        work: at.map(|(what, work)| (what, work.done(), work.of)),
                     };
                     self.picture.show(&scene);
                 }
@@ -307,27 +331,24 @@ impl Story<'_> {
         if repaired { Ok(()) } else { Err(anyhow!("rows stayed marked after the target was back").into()) }
     }
 
+    /// What a run that begins now has before it: the rows of so many sides.
+    fn work(&self, sides: u64) -> Work {
+        Work { counters: Arc::default(), of: self.world.flights.len() as u64 * sides }
+    }
+
     /// Backfill, beside the traffic (R9).
     async fn move_history(&mut self) -> Result<(), Failure> {
         self.picture.say("backfill: history follows, beside live writes");
         // A target that takes in history has less time for comparisons: one in ten meanwhile, as an operator would.
         self.options.compare = Share::from_buckets(10_000).unwrap_or_default();
         self.control.options(self.options.clone()).await?;
-        let (dao, progress) = (Arc::clone(&self.dao), Arc::new(Progress::default()));
-        let of = self.world.flights.len() as u64 * 2;
-        let work = {
-            let progress = Arc::clone(&progress);
-            async move { backfill(&dao.rows(), Side::Source, &Pace::default(), &progress).await }
-        };
-        let known = self.control.run(InstanceKind::Backfill, &progress, of).await?;
-        let began = Instant::now();
+        let (pair, control, work) = (self.pair.clone(), Control::default(), self.work(1));
+        let options = backfill::Options { chunk_rows: Some(CHUNK), ..backfill::Options::default() };
+        let known = self.control.run(InstanceKind::Backfill, &control, &work).await?;
         self.evidence.backfill = BackfillState::Unfinished;
-        match self.watching(work, Some(("backfill", Arc::clone(&progress), of))).await {
-            Ok(()) => {}
-            // Every row was visited: what the new DAO made of them is for comparisons and verification to judge.
-            Err(wrong @ RowsError::NotKept { .. }) => self.picture.say(&wrong.to_string()),
-            Err(error) => return Err(anyhow::Error::from(error).into()),
-        }
+        let counters = Arc::clone(&work.counters);
+        let run = async move { backfill::run(&pair, &options, &control, &counters, &nobody()).await };
+        let moved = self.watching(run, Some(("backfill", &work))).await.map_err(anyhow::Error::from)?;
         known.end(Outcome::Complete).await?;
         self.clock += 1;
         self.evidence.backfill = BackfillState::Complete(Tick(self.clock));
@@ -336,10 +357,7 @@ impl Story<'_> {
         self.control.options(self.options.clone()).await?;
         self.picture.say(&format!(
             "{} rows copied, {} equal already, {} deleted, in {:.1} s",
-            progress.copied(),
-            progress.unchanged(),
-            progress.deleted(),
-            began.elapsed().as_secs_f64()
+            moved.rows_written, moved.rows_unchanged, moved.rows_deleted, moved.seconds
         ));
         let position = self.migration.standing().plan.position().clone();
         self.stop_over(&position);
@@ -355,24 +373,27 @@ impl Story<'_> {
         self.picture.say("verify: every row of both sides, and every write from now on");
         self.clock += 1;
         let seen = Tick(self.clock);
-        let (dao, progress) = (Arc::clone(&self.dao), Arc::new(Progress::default()));
-        let of = self.world.flights.len() as u64 * 2;
-        let work = {
-            let progress = Arc::clone(&progress);
-            async move { verify(&dao.rows(), Side::Source, &Pace::default(), &progress).await }
+        let (pair, control, work) = (self.pair.clone(), Control::default(), self.work(2));
+        let known = self.control.run(InstanceKind::Verify, &control, &work).await?;
+        let counters = Arc::clone(&work.counters);
+        let run = async move { verify::run(&pair, &verify::Options::default(), &control, &counters, &nobody()).await };
+        let found = self.watching(run, Some(("verify", &work))).await.map_err(anyhow::Error::from)?.report;
+        let differing = found.missing_in_target + found.extra_in_target + found.different;
+        let verdict = match found.verdict {
+            verify::Verdict::Verified => Verdict::Verified,
+            verify::Verdict::Diverged => Verdict::Diverged(differing),
+            verify::Verdict::Unknown => Verdict::Unknown(found.unknown_ranges.len() as u64),
         };
-        let known = self.control.run(InstanceKind::Verify, &progress, of).await?;
-        let found = self.watching(work, Some(("verify", progress, of))).await.map_err(anyhow::Error::from)?;
-        known.judged(found.verdict).await?;
-        self.evidence.verification = Some(Verification { began: seen, verdict: found.verdict });
-        self.picture.say(&match found.verdict {
+        known.judged(verdict).await?;
+        self.evidence.verification = Some(Verification { began: seen, verdict });
+        self.picture.say(&match verdict {
             Verdict::Verified => format!("verified: {} rows on both sides are equal", found.rows_source),
             Verdict::Diverged(rows) => format!("diverged: {rows} rows differ"),
-            Verdict::Unknown(rows) => format!("unknown: {rows} rows could not be read"),
+            Verdict::Unknown(ranges) => format!("unknown: {ranges} ranges of rows could not be read"),
         });
         let position = self.migration.standing().plan.position().clone();
         self.stop_over(&position);
-        Ok(if matches!(found.verdict, Verdict::Diverged(_)) { Turn::Back } else { Turn::On })
+        Ok(if matches!(verdict, Verdict::Diverged(_)) { Turn::Back } else { Turn::On })
     }
 
     /// Pauses the traffic and compares every row of both databases, past the library.

@@ -11,6 +11,5 @@ pub use change::{Change, ChangeOutcome};
 pub use error::{ErrorKind, Recovery, StoreError};
 pub use range::{Page, Position, Range, Rest};
 pub use table::{
-    Capabilities, Checksum, ChecksumDialect, Moment, OpenWrites, RawDump, RawFormat, RawRow, RawRows, Since, Store,
-    Table,
+    Capabilities, Checksum, ChecksumDialect, Moment, OpenWrites, RawDump, RawFormat, RawRows, Since, Store, Table,
 };

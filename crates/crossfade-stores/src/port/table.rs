@@ -190,15 +190,6 @@ pub struct Since {
     pub newer: Vec<RowKey>,
 }
 
-/// One row of a dump.
-#[derive(Clone, Debug)]
-pub struct RawRow {
-    /// Its key.
-    pub key: RowKey,
-    /// Its bytes, for [`RawRows::join`].
-    pub bytes: Bytes,
-}
-
 /// The bulk path without decoding.
 #[async_trait]
 pub trait RawRows: Send + Sync {
@@ -211,17 +202,17 @@ pub trait RawRows: Send + Sync {
     /// As [`RawRows::dump`], without the rows of some keys.
     async fn dump_without(&self, range: &Range, keys: &[RowKey]) -> Result<RawDump, StoreError>;
 
-    /// The rows of a dump, whose bytes these are from its beginning to its end.
-    fn cut(&self, dump: Bytes) -> Result<Vec<RawRow>, StoreError>;
-
-    /// The dump of some rows.
-    fn join(&self, rows: &[RawRow]) -> RawDump;
+    /// The keys of the rows of a dump, whose bytes these are from its beginning to its end.
+    fn keys_in(&self, dump: &[Bytes]) -> Result<Vec<RowKey>, StoreError>;
 
     /// Now: every row that a later call sees was there at this moment, or is newer. `Unsupported` where the store does not keep when a row was written.
     async fn moment(&self) -> Result<Moment, StoreError>;
 
     /// The rows of a range, without those of some keys, told apart by whether they are newer than a moment; all as of one later moment.
     async fn since(&self, range: &Range, without: &[RowKey], moment: &Moment) -> Result<Since, StoreError>;
+
+    /// Those of some rows that are the very same versions that were there at the moment, and all the time since.
+    async fn old_among(&self, keys: &[RowKey], moment: &Moment) -> Result<Vec<RowKey>, StoreError>;
 
     /// The first keys of a range, in order, at most so many.
     async fn keys(&self, range: &Range, most: usize) -> Result<Vec<RowKey>, StoreError>;

@@ -5,10 +5,10 @@ use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt, pin_mut};
 use tokio_postgres::CopyInSink;
 
-use super::{PostgresTable, connect::Session, errors, tuples};
+use super::{PostgresTable, connect::Session, errors};
 use crate::{
     ErrorKind, Range, Row, RowKey, StoreError,
-    port::{Moment, RawDump, RawFormat, RawRow, RawRows, Since},
+    port::{Moment, RawDump, RawFormat, RawRows, Since},
 };
 
 /// Signature, flags, no header extension.
@@ -177,12 +177,8 @@ impl RawRows for PostgresTable {
         self.copy_out(range, keys).await
     }
 
-    fn cut(&self, dump: Bytes) -> Result<Vec<RawRow>, StoreError> {
-        self.rows_of(&dump)
-    }
-
-    fn join(&self, rows: &[RawRow]) -> RawDump {
-        tuples::join(rows)
+    fn keys_in(&self, dump: &[Bytes]) -> Result<Vec<RowKey>, StoreError> {
+        self.keys_of_rows(&dump.concat())
     }
 
     async fn moment(&self) -> Result<Moment, StoreError> {
@@ -191,6 +187,10 @@ impl RawRows for PostgresTable {
 
     async fn since(&self, range: &Range, without: &[RowKey], moment: &Moment) -> Result<Since, StoreError> {
         self.since_then(range, without, moment).await
+    }
+
+    async fn old_among(&self, keys: &[RowKey], moment: &Moment) -> Result<Vec<RowKey>, StoreError> {
+        self.old_of(keys, moment).await
     }
 
     async fn keys(&self, range: &Range, most: usize) -> Result<Vec<RowKey>, StoreError> {
@@ -215,7 +215,8 @@ impl RawRows for PostgresTable {
         };
         session.batch_execute(&begin).await.map_err(undone)?;
         let sql = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", shape.table, shape.list);
-        let sink: CopyInSink<Bytes> = session.copy_in(sql.as_str()).await.map_err(undone)?;
+        let statement = session.prepare_cached(&sql).await.map_err(undone)?;
+        let sink: CopyInSink<Bytes> = session.copy_in(&statement).await.map_err(undone)?;
         pin_mut!(sink);
         while let Some(block) = dump.next().await {
             sink.feed(block?).await.map_err(undone)?;

@@ -23,12 +23,13 @@ impl PostgresTable {
         Ok(out)
     }
 
-    async fn read_some(&self, keys: &[RowKey], out: &mut [Option<Row>]) -> Result<(), StoreError> {
+    /// Chooses `list` (of the table `t`) in the rows of some keys: the statement and its parameters.
+    pub(super) fn by_keys(&self, list: &str, keys: &[RowKey]) -> Result<(String, Vec<Parameter>), StoreError> {
         let shape = &self.shape;
         let sql = match &shape.key[..] {
             [one] => format!(
-                "SELECT {} FROM {} WHERE {} = ANY($1::{}[])",
-                shape.list, shape.table, shape.key_list, shape.columns[*one].physical.cast
+                "SELECT {list} FROM {} AS t WHERE t.{} = ANY($1::{}[])",
+                shape.table, shape.columns[*one].quoted, shape.columns[*one].physical.cast
             ),
             several => {
                 let slots: Vec<String> = several
@@ -42,10 +43,8 @@ impl PostgresTable {
                     .enumerate()
                     .map(|(n, i)| format!("t.{} = w.k{n}", shape.columns[*i].quoted))
                     .collect();
-                let list: Vec<String> = shape.columns.iter().map(|c| format!("t.{}", c.quoted)).collect();
                 format!(
-                    "SELECT {} FROM unnest({}) AS w({}) JOIN {} AS t ON {}",
-                    list.join(", "),
+                    "SELECT {list} FROM unnest({}) AS w({}) JOIN {} AS t ON {}",
                     slots.join(", "),
                     names.join(", "),
                     shape.table,
@@ -77,6 +76,13 @@ impl PostgresTable {
             }
             parameters.push(Parameter(Some(bytes)));
         }
+        Ok((sql, parameters))
+    }
+
+    async fn read_some(&self, keys: &[RowKey], out: &mut [Option<Row>]) -> Result<(), StoreError> {
+        let shape = &self.shape;
+        let list: Vec<String> = shape.columns.iter().map(|c| format!("t.{}", c.quoted)).collect();
+        let (sql, parameters) = self.by_keys(&list.join(", "), keys)?;
         let client = self.store.client().await?;
         let fail = |e| errors::of(format!("cannot read {}", shape.shown), e);
         let statement = client.prepare_cached(&sql).await.map_err(fail)?;

@@ -1,15 +1,7 @@
-//! The rows of a binary `COPY`: taken apart by their keys, and put together again, without a look at the rest of them.
+//! The keys of the rows of a binary `COPY`, without a look at the rest of them.
 
-use bytes::{Bytes, BytesMut};
-
-use super::{
-    PostgresTable,
-    copy::{BLOCK, HEADER, TRAILER},
-};
-use crate::{
-    ErrorKind, RowKey, StoreError,
-    port::{RawDump, RawRow},
-};
+use super::{PostgresTable, copy::HEADER};
+use crate::{ErrorKind, RowKey, StoreError};
 
 /// Reads the big-endian numbers and the fields of the format.
 struct Reader<'a> {
@@ -42,7 +34,7 @@ impl<'a> Reader<'a> {
 }
 
 impl PostgresTable {
-    pub(super) fn rows_of(&self, dump: &Bytes) -> Result<Vec<RawRow>, StoreError> {
+    pub(super) fn keys_of_rows(&self, dump: &[u8]) -> Result<Vec<RowKey>, StoreError> {
         let shape = &self.shape;
         let broken = || StoreError::new(ErrorKind::Protocol, format!("{}: a copy that is not understood", shape.shown));
         let mut reader = Reader { bytes: dump, at: 0 };
@@ -50,12 +42,11 @@ impl PostgresTable {
         if reader.take(HEADER.len()) != Some(HEADER) {
             return Err(broken());
         }
-        let mut rows = Vec::new();
+        let mut keys = Vec::new();
         let mut fields: Vec<Option<&[u8]>> = Vec::with_capacity(shape.columns.len());
         loop {
-            let from = reader.at;
             match reader.count().ok_or_else(broken)? {
-                -1 if reader.at == dump.len() => return Ok(rows),
+                -1 if reader.at == dump.len() => return Ok(keys),
                 n if usize::try_from(n) == Ok(shape.columns.len()) => {}
                 _ => return Err(broken()),
             }
@@ -64,25 +55,9 @@ impl PostgresTable {
                 fields.push(reader.field().ok_or_else(broken)?);
             }
             let key: Result<Vec<_>, StoreError> = shape.key.iter().map(|i| shape.value(*i, fields[*i])).collect();
-            rows.push(RawRow { key: RowKey(key?), bytes: dump.slice(from..reader.at) });
+            keys.push(RowKey(key?));
         }
     }
-}
-
-pub(super) fn join(rows: &[RawRow]) -> RawDump {
-    let fresh = || BytesMut::with_capacity(BLOCK + 4_096);
-    let mut blocks = Vec::new();
-    let mut block = fresh();
-    block.extend_from_slice(HEADER);
-    for row in rows {
-        block.extend_from_slice(&row.bytes);
-        if block.len() >= BLOCK {
-            blocks.push(Ok(std::mem::replace(&mut block, fresh()).freeze()));
-        }
-    }
-    block.extend_from_slice(&TRAILER);
-    blocks.push(Ok(block.freeze()));
-    Box::pin(futures::stream::iter(blocks))
 }
 
 /// The elements of a one-dimensional array in its binary form; `None` if it is none.

@@ -1,6 +1,9 @@
 //! Progress that survives `kill -9`: a file with the ranges, to which each finished chunk is appended.
 //!
-//! Lines of JSON. The first is the header; `{"done":n}` follows for each chunk; `{"complete":true}` ends it. A torn last line is a chunk that is done again.
+//! Lines of JSON. The first is the header; `{"begun":n}` and `{"done":n}` follow for each chunk; `{"idle":true}` says that nothing is under way any more;
+//! `{"complete":true}` ends it. A torn last line is a chunk that is done again. A chunk that was begun and is neither done nor followed by `idle` was cut off:
+//! a write of it may still land.
+//!
 //! The disk is waited for once a second: a crash of the machine, not of the process, may cost the chunks since, which are done again. To wait for each
 //! would write out whatever a database on the same disk has not yet written, with its users waiting.
 
@@ -46,7 +49,9 @@ enum RangeLine {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Line {
+    Begun(usize),
     Done(usize),
+    Idle(bool),
     Complete(bool),
 }
 
@@ -54,6 +59,8 @@ enum Line {
 pub(super) struct Checkpoint {
     header: Header,
     done: Vec<bool>,
+    /// Chunks that an earlier run was killed in; one more for [`Checkpoint::target_only`].
+    cut_off: Vec<bool>,
     resumed: usize,
     file: Option<(PathBuf, Mutex<Appended>)>,
 }
@@ -118,7 +125,8 @@ fn trouble(path: &Path, what: impl Into<String>) -> TransferError {
 impl Checkpoint {
     /// Progress that is not kept.
     pub(super) fn none(header: Header) -> Self {
-        Checkpoint { done: vec![false; header.ranges.len()], header, resumed: 0, file: None }
+        let chunks = header.ranges.len();
+        Checkpoint { done: vec![false; chunks], cut_off: vec![false; chunks + 1], header, resumed: 0, file: None }
     }
 
     /// Makes the file, durably, with nothing done.
@@ -151,12 +159,7 @@ impl Checkpoint {
             OpenOptions::new().append(true).open(path)
         };
         let file = write().map_err(|e| trouble(path, format!("cannot be made: {e}")))?;
-        Ok(Checkpoint {
-            done: vec![false; header.ranges.len()],
-            header,
-            resumed: 0,
-            file: Some((path.to_owned(), Appended::new(file))),
-        })
+        Ok(Checkpoint { file: Some((path.to_owned(), Appended::new(file))), ..Checkpoint::none(header) })
     }
 
     /// Goes on with the file of an earlier run; `None` if there is none, or that run was completed.
@@ -186,15 +189,22 @@ impl Checkpoint {
             })
             .collect();
         let mut done = vec![false; ranges.as_ref().map_or(0, Vec::len)];
+        let mut cut_off = vec![false; done.len() + 1];
         let mut good = first.len() + 1;
         for line in lines {
             let line = line.map_err(|e| trouble(path, format!("cannot be read: {e}")))?;
             match serde_json::from_slice::<Line>(&line) {
-                Ok(Line::Done(n)) => {
-                    if let Some(slot) = done.get_mut(n) {
+                Ok(Line::Begun(n)) => {
+                    if let Some(slot) = cut_off.get_mut(n) {
                         *slot = true;
                     }
                 }
+                Ok(Line::Done(n)) => {
+                    if let (Some(slot), Some(cut_off)) = (done.get_mut(n), cut_off.get_mut(n)) {
+                        (*slot, *cut_off) = (true, false);
+                    }
+                }
+                Ok(Line::Idle(_)) => cut_off.fill(false),
                 Ok(Line::Complete(_)) => return Ok(None),
                 // Torn by a crash: that chunk is done again, and what comes is written over it.
                 Err(_) => break,
@@ -220,7 +230,7 @@ impl Checkpoint {
         let file = open().map_err(|e| trouble(path, format!("cannot be written: {e}")))?;
         let resumed = done.iter().filter(|d| **d).count();
         let header = Header { fingerprint: header.fingerprint, target_was_empty: header.target_was_empty, ranges };
-        Ok(Some(Checkpoint { header, done, resumed, file: Some((path.to_owned(), Appended::new(file))) }))
+        Ok(Some(Checkpoint { header, done, cut_off, resumed, file: Some((path.to_owned(), Appended::new(file))) }))
     }
 
     pub(super) fn header(&self) -> &Header {
@@ -234,6 +244,31 @@ impl Checkpoint {
 
     pub(super) fn todo(&self) -> Vec<usize> {
         (0..self.done.len()).filter(|n| !self.done[*n]).collect()
+    }
+
+    /// Whether an earlier run was killed in this chunk.
+    pub(super) fn was_cut_off(&self, n: usize) -> bool {
+        self.cut_off.get(n).copied().unwrap_or(false)
+    }
+
+    /// Whether an earlier run was killed in some chunk.
+    pub(super) fn has_cut_off(&self) -> bool {
+        self.cut_off.contains(&true)
+    }
+
+    /// Records that a chunk is under way, before it writes anything.
+    pub(super) fn begun(&self, n: usize) -> Result<(), TransferError> {
+        self.append(&Line::Begun(n), SYNC)
+    }
+
+    /// The number of the pass over rows that only the target has: the one after all chunks.
+    pub(super) fn target_only(&self) -> usize {
+        self.done.len()
+    }
+
+    /// Records that nothing is under way any more.
+    pub(super) fn idle(&self) -> Result<(), TransferError> {
+        self.append(&Line::Idle(true), Duration::ZERO)
     }
 
     /// Records a chunk; returns when the death of this process cannot undo it.

@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use crossfade_stores::{
     ErrorKind, Page, Position, Range, Recovery, Rest, Row, RowKey, StoreError, Table,
-    port::{RawRow, RawRows},
+    port::{Moment, RawRows},
 };
 use futures::StreamExt;
 
@@ -26,11 +26,21 @@ enum Undecoded {
     ByRows,
 }
 
+/// Bytes of a range that were put.
+struct Put {
+    bytes: Vec<Bytes>,
+    rows: u64,
+    /// Rows that the target had before.
+    there: Vec<RowKey>,
+    /// Before the bytes were read.
+    moment: Moment,
+}
+
 /// Of the rows of a chunk, at most one in so many may be in the target for the others' bytes to be put as a whole.
 const FEW: u64 = 10;
 
-/// Rows that are put at once. Who writes one of them meanwhile waits until all of them are put.
-const PIECE: usize = 1_000;
+/// How often the bytes of a range are put, where others put rows of it meanwhile.
+const ATTEMPTS: u32 = 3;
 
 /// Bytes of a range that are kept for the put.
 const MOST_KEPT: usize = 16 * 1024 * 1024;
@@ -41,7 +51,7 @@ const PAGE: usize = 10_000;
 impl Run {
     async fn page(&self, table: &Arc<dyn Table>, range: &Range, position: &Position) -> Result<Page, TransferError> {
         // One more than a chunk has: then its page also says that it is the end.
-        let limit = PAGE.min(usize::try_from(self.options.chunk_rows).unwrap_or(PAGE)) + 1;
+        let limit = PAGE.min(usize::try_from(self.chunk_rows).unwrap_or(PAGE)) + 1;
         Ok(self.options.retry.run(|| table.scan(range, position, limit)).await?)
     }
 
@@ -65,96 +75,68 @@ impl Run {
         };
         let retry = &self.options.retry;
         // Where most rows are there already, as in a second run, sending all of them again would be a waste.
-        let few = usize::try_from(self.options.chunk_rows / FEW).unwrap_or(PAGE).max(1);
-        let mut there = retry.run(|| into.keys(range, few)).await?;
-        if there.len() >= few {
-            return Ok(Undecoded::ByRows);
-        }
-        let moment = match retry.run(|| from.moment()).await {
-            Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(Undecoded::ByRows),
-            moment => moment?,
-        };
-        let Some(bytes) = self.kept(from, range, &there).await? else { return Ok(Undecoded::ByRows) };
-        let rows = from.cut(bytes)?;
-        let mut put: HashSet<RowKey> = HashSet::with_capacity(rows.len());
-        for piece in rows.chunks(PIECE) {
-            self.control.may_go_on().await?;
-            let Some(done) = self.put_piece(into, range, piece, &mut there).await? else {
+        let few = usize::try_from(self.chunk_rows / FEW).unwrap_or(PAGE).max(1);
+        for _ in 0..ATTEMPTS {
+            let there = retry.run(|| into.keys(range, few)).await?;
+            if there.len() >= few {
                 return Ok(Undecoded::ByRows);
+            }
+            let moment = match retry.run(|| from.moment()).await {
+                Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(Undecoded::ByRows),
+                moment => moment?,
             };
-            self.rate.take(done.len()).await;
-            put.extend(done);
+            let Some(bytes) = self.kept(from, range, &there).await? else { return Ok(Undecoded::ByRows) };
+            self.control.may_go_on().await?;
+            let dump = futures::stream::iter(bytes.clone()).map(Ok).boxed();
+            // Never asked again: an answer that was lost may still land, and only the linger settles that.
+            let rows = match into.insert_all(dump).await {
+                Ok(rows) => rows,
+                // Nothing of it was put: somebody else has put one of the rows meanwhile.
+                Err(e) if e.kind() == ErrorKind::Refused => continue,
+                Err(e) if e.kind() == ErrorKind::Lost => {
+                    // It may still land: the range stays open for as long.
+                    tokio::time::sleep(self.pair.target.capabilities().linger).await;
+                    return Ok(Undecoded::ByRows);
+                }
+                Err(e) if reconcilable(&e) || e.kind() == ErrorKind::Unsupported => return Ok(Undecoded::ByRows),
+                Err(e) => return Err(e.into()),
+            };
+            self.rate.take(usize::try_from(rows).unwrap_or(usize::MAX)).await;
+            return self.read_again(from, range, Put { bytes, rows, there, moment }).await;
         }
-        // The second read of R9. What is old was there when the bytes were read, and so was put; if it is as many, it is all of it.
+        Ok(Undecoded::ByRows)
+    }
+
+    /// The second read of R9. What is old was there when the bytes were read, and so was put; if it is as many, it is all of it.
+    async fn read_again(&self, from: &dyn RawRows, range: &Range, put: Put) -> Result<Undecoded, TransferError> {
+        let retry = &self.options.retry;
+        let Put { bytes, rows, there, moment } = put;
         let since = match retry.run(|| from.since(range, &there, &moment)).await {
             Err(e) if e.kind() == ErrorKind::Unsupported => return Ok(Undecoded::ByRows),
             since => since?,
         };
         let mut changed = since.newer;
+        if changed.is_empty() && since.old == rows {
+            return Ok(Undecoded::Settled(self.settle_few(rows, there).await?));
+        }
+        let put: HashSet<RowKey> = from.keys_in(&bytes)?.into_iter().collect();
         let written_over = changed.iter().filter(|key| put.contains(*key)).count() as u64;
-        if since.old + written_over < put.len() as u64 {
+        if since.old + written_over < rows {
             // Some were put that the source has no more, or has again.
             let now: HashSet<RowKey> = retry.run(|| from.keys(range, usize::MAX)).await?.into_iter().collect();
             changed.extend(put.iter().filter(|key| !now.contains(*key)).cloned());
             changed.sort_unstable();
             changed.dedup();
         }
-        Ok(Undecoded::Settled(self.settle_few(&put, there, changed).await?))
-    }
-
-    /// Puts some rows at once, but for those that somebody else has put meanwhile, which are `there` from then on. The keys of those that were put; `None` if it
-    /// has to go row by row.
-    async fn put_piece(
-        &self,
-        into: &dyn RawRows,
-        range: &Range,
-        piece: &[RawRow],
-        there: &mut Vec<RowKey>,
-    ) -> Result<Option<Vec<RowKey>>, TransferError> {
-        let mut left = piece.to_vec();
-        while !left.is_empty() {
-            // Never asked again: an answer that was lost may still land, and only the linger settles that.
-            match into.insert_all(into.join(&left)).await {
-                Ok(_) => break,
-                Err(e) if e.kind() == ErrorKind::Refused => {
-                    let keys = self.options.retry.run(|| into.keys(range, usize::MAX)).await?;
-                    let keys: HashSet<RowKey> = keys.into_iter().collect();
-                    let before = left.len();
-                    left.retain(|row| {
-                        let others = keys.contains(&row.key);
-                        if others {
-                            there.push(row.key.clone());
-                        }
-                        !others
-                    });
-                    if left.len() == before {
-                        // It was not for a key that is there.
-                        return Ok(None);
-                    }
-                }
-                Err(e) if e.kind() == ErrorKind::Lost => {
-                    // It may still land: the range stays open for as long.
-                    tokio::time::sleep(self.pair.target.capabilities().linger).await;
-                    return Ok(None);
-                }
-                Err(e) if reconcilable(&e) || e.kind() == ErrorKind::Unsupported => return Ok(None),
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Ok(Some(left.into_iter().map(|row| row.key).collect()))
-    }
-
-    /// Settles the rows that the target had, and those of the `put` ones that may have changed; how many failed.
-    async fn settle_few(
-        &self,
-        put: &HashSet<RowKey>,
-        there: Vec<RowKey>,
-        changed: Vec<RowKey>,
-    ) -> Result<u64, TransferError> {
-        let retry = &self.options.retry;
         // Each row counts once, and as what became of it at last.
-        let good = put.len() - changed.iter().filter(|key| put.contains(*key)).count();
-        let keys: Vec<RowKey> = there.into_iter().chain(changed).collect();
+        let good = rows - changed.iter().filter(|key| put.contains(*key)).count() as u64;
+        let keys = there.into_iter().chain(changed).collect();
+        Ok(Undecoded::Settled(self.settle_few(good, keys).await?))
+    }
+
+    /// Settles the rows that the target had, and those that were put and may have changed, one by one; `good` ones need no more. How many failed.
+    async fn settle_few(&self, good: u64, keys: Vec<RowKey>) -> Result<u64, TransferError> {
+        let retry = &self.options.retry;
         let mut failures = 0;
         if !keys.is_empty() {
             // The target, then the source.
@@ -169,6 +151,7 @@ impl Run {
             Counters::add(&self.counters.read, seen.iter().filter(|s| s.source.is_some()).count());
             failures = self.count(reconcile::settle(&self.pair, retry, seen).await?);
         }
+        let good = usize::try_from(good).unwrap_or(usize::MAX);
         Counters::add(&self.counters.read, good);
         Counters::add(&self.counters.written, good);
         Ok(failures)
@@ -180,18 +163,19 @@ impl Run {
         from: &dyn RawRows,
         range: &Range,
         without: &[RowKey],
-    ) -> Result<Option<Bytes>, TransferError> {
+    ) -> Result<Option<Vec<Bytes>>, TransferError> {
         let read = || async move {
             let mut dump = from.dump_without(range, without).await?;
-            let mut all = BytesMut::new();
+            let (mut all, mut len) = (Vec::new(), 0);
             while let Some(bytes) = dump.next().await {
                 let bytes = bytes?;
-                if all.len() + bytes.len() > MOST_KEPT {
+                len += bytes.len();
+                if len > MOST_KEPT {
                     return Ok(None);
                 }
-                all.extend_from_slice(&bytes);
+                all.push(bytes);
             }
-            Ok::<_, StoreError>(Some(all.freeze()))
+            Ok::<_, StoreError>(Some(all))
         };
         Ok(self.options.retry.run(read).await?)
     }
@@ -336,7 +320,7 @@ impl Run {
 
     /// Rows of the target that the source does not have, where ranges cannot be merged.
     pub(super) async fn target_only(self: &Arc<Self>, adaptive: &Arc<Adaptive>) -> Result<(), TransferError> {
-        let ranges = self.options.retry.run(|| self.pair.target.split(self.options.chunk_rows)).await?;
+        let ranges = self.options.retry.run(|| self.pair.target.split(self.chunk_rows)).await?;
         crew::each(self.options.parallel, ranges, |range| {
             let (run, adaptive) = (self.clone(), adaptive.clone());
             async move {

@@ -15,7 +15,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -41,8 +41,8 @@ const AT_FIRST: usize = 2;
 pub struct Options {
     /// Chunks at a time.
     pub parallel: usize,
-    /// Rows of a chunk.
-    pub chunk_rows: u64,
+    /// Rows of a chunk; `None` is 5,000, and 20,000 where nobody waits for the end of one ([`Exclusive::Declared`], and bytes that go as they are).
+    pub chunk_rows: Option<u64>,
     /// At most so many rows per second.
     pub rows_per_second: Option<u64>,
     /// Whether to run fewer chunks when the databases answer slower than at the start.
@@ -51,6 +51,8 @@ pub struct Options {
     pub exclusive: Exclusive,
     /// Where progress is kept; without it, a run starts from the beginning each time.
     pub checkpoint: Option<PathBuf>,
+    /// Whether to start from the beginning, whatever progress is kept there.
+    pub restart: bool,
     /// Asking again.
     pub retry: Retry,
 }
@@ -59,11 +61,12 @@ impl Default for Options {
     fn default() -> Self {
         Options {
             parallel: 4,
-            chunk_rows: 5_000,
+            chunk_rows: None,
             rows_per_second: None,
             adaptive: true,
             exclusive: Exclusive::No,
             checkpoint: None,
+            restart: false,
             retry: Retry::default(),
         }
     }
@@ -124,6 +127,10 @@ struct Run {
     counters: Arc<Counters>,
     observer: Arc<dyn Observer>,
     rate: Rate,
+    chunk_rows: u64,
+    /// When everything that a killed run had under way has landed, or never will (R9).
+    landed: Instant,
+    told_to_wait: AtomicBool,
     /// Whether the target had no rows when this run began, which is the first of its checkpoint.
     was_empty: bool,
     failed: AtomicU64,
@@ -150,9 +157,19 @@ pub async fn run(
     observer: &Arc<dyn Observer>,
 ) -> Result<Report, TransferError> {
     let start = Instant::now();
+    let landed = start + pair.target.capabilities().linger;
     wait_for_older_writers(pair, options, control, &**observer).await?;
     let fingerprint = checkpoint::fingerprint(pair);
     let mut checkpoint = match &options.checkpoint {
+        Some(path) if options.restart => {
+            // Its ranges are forgotten with it: what a killed run had under way may be anywhere.
+            match Checkpoint::resume(path, &fingerprint, pair) {
+                Ok(None) => {}
+                Ok(Some(earlier)) if !earlier.has_cut_off() => {}
+                Ok(Some(_)) | Err(_) => wait_for_killed_run(landed, control, &**observer).await?,
+            }
+            None
+        }
         Some(path) => Checkpoint::resume(path, &fingerprint, pair)?,
         None => None,
     };
@@ -160,7 +177,7 @@ pub async fn run(
     let first = checkpoint.is_none();
     if first {
         let empty = is_empty(pair, &options.retry).await?;
-        let ranges = options.retry.run(|| pair.source.split(options.chunk_rows)).await?;
+        let ranges = options.retry.run(|| pair.source.split(chunk_rows(pair, options, empty))).await?;
         let header = Header { fingerprint, target_was_empty: empty, ranges };
         checkpoint = Some(match &options.checkpoint {
             Some(path) => Checkpoint::begin(path, header, pair)?,
@@ -171,10 +188,7 @@ pub async fn run(
         return Err(TransferError::Config("no ranges".to_owned()));
     };
     let resumed = checkpoint.resumed();
-    let path = match options.exclusive {
-        Exclusive::Declared if checkpoint.header().target_was_empty => Path::Bulk,
-        Exclusive::Declared | Exclusive::No => Path::Reconcile,
-    };
+    let path = path(options, checkpoint.header().target_was_empty);
     observer.event(Event::Table {
         name: pair.name.clone(),
         ranges: checkpoint.header().ranges.len(),
@@ -193,31 +207,32 @@ pub async fn run(
         counters: counters.clone(),
         observer: observer.clone(),
         rate: Rate::new(options.rows_per_second),
+        chunk_rows: chunk_rows(pair, options, checkpoint.header().target_was_empty),
+        landed,
+        told_to_wait: AtomicBool::new(false),
         was_empty: first && checkpoint.header().target_was_empty,
         failed: AtomicU64::new(0),
         first_failure: Mutex::new(None),
     });
-    let gives_way = options.adaptive && path == Path::Reconcile;
-    let (adaptive, usual) = match gives_way {
-        // More when that is seen to hurt nobody.
-        true => (Adaptive::with(options.parallel, at_first(pair, options)), probe::usual(pair).await),
-        false => (Adaptive::new(options.parallel), None),
-    };
-    let adaptive = Arc::new(adaptive);
-    let chunks = run.all(&checkpoint, path, &adaptive);
-    let chunks = if gives_way {
+    // More when that is seen to hurt nobody.
+    let adapts = options.adaptive && (path == Path::Reconcile || pair.same_bytes());
+    let first = if adapts { at_first(pair, options) } else { options.parallel };
+    let adaptive = Arc::new(Adaptive::with(options.parallel, first));
+    let usual = if adapts && path == Path::Reconcile { probe::usual(pair).await } else { None };
+    let work = run.all(&checkpoint, path, &adaptive);
+    let done = if adapts {
         tokio::select! {
-            done = chunks => done,
-            never = probe::watch(pair, &adaptive, usual, &**observer) => match never {},
+            done = work => done,
+            never = run.watch(path, &adaptive, usual) => match never {},
         }
     } else {
-        chunks.await
-    }?;
-    // Rows that only the target has are found within each range where both sides are ordered. Elsewhere they are looked for by a pass over the target,
-    // unless there can be none: it was empty, and every put of it was followed by its second read.
-    if !pair.mergeable() && path == Path::Reconcile && !run.was_empty {
-        run.target_only(&adaptive).await?;
+        work.await
+    };
+    // Who was told to stop has ended what was under way; whoever met an error may have left a write without an answer.
+    if matches!(done, Ok(_) | Err(TransferError::Stopped)) {
+        checkpoint.idle()?;
     }
+    let chunks = done?;
     let failed = run.failed.load(Ordering::Relaxed);
     if failed > 0 {
         let first = run.first_failure.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -239,6 +254,32 @@ pub async fn run(
         seconds,
         rows_per_second,
     })
+}
+
+/// R9: what a killed run had under way may still land, over whatever is done here before.
+async fn wait_for_killed_run(landed: Instant, control: &Control, observer: &dyn Observer) -> Result<(), TransferError> {
+    observer.event(Event::WaitingForKilledRun { wait: landed.saturating_duration_since(Instant::now()) });
+    while Instant::now() < landed {
+        control.may_go_on().await?;
+        tokio::time::sleep_until(landed.min(Instant::now() + Duration::from_millis(50))).await;
+    }
+    Ok(())
+}
+
+fn path(options: &Options, target_was_empty: bool) -> Path {
+    match options.exclusive {
+        Exclusive::Declared if target_was_empty => Path::Bulk,
+        Exclusive::Declared | Exclusive::No => Path::Reconcile,
+    }
+}
+
+/// Small where users may wait for the end of a chunk; each of them has a price of its own for both servers, which larger ones share among more rows.
+fn chunk_rows(pair: &Pair, options: &Options, target_was_empty: bool) -> u64 {
+    let usual = match path(options, target_was_empty) {
+        Path::Bulk if pair.same_bytes() => 20_000,
+        Path::Bulk | Path::Reconcile => 5_000,
+    };
+    options.chunk_rows.unwrap_or(usual)
 }
 
 /// A target that throttles says when it is too much, and is what the copy waits for.
@@ -285,6 +326,15 @@ async fn is_empty(pair: &Pair, retry: &Retry) -> Result<bool, TransferError> {
     }
 }
 
+/// Writes to the checkpoint, which may wait for the disk.
+async fn record(
+    checkpoint: &Arc<Checkpoint>,
+    line: impl FnOnce(&Checkpoint) -> Result<(), TransferError> + Send + 'static,
+) -> Result<(), TransferError> {
+    let checkpoint = checkpoint.clone();
+    tokio::task::spawn_blocking(move || line(&checkpoint)).await.map_err(|_| TransferError::Stopped)?
+}
+
 impl Run {
     /// All chunks that are not done yet; how many that were.
     async fn all(
@@ -298,10 +348,13 @@ impl Run {
         if !(self.pair.source.capabilities().ordered && self.pair.target.capabilities().ordered) {
             checkpoint::shuffle(&mut todo);
         }
+        // Those that a killed run was cut off in have to wait for it, and the others do not.
+        todo.sort_by_key(|n| checkpoint.was_cut_off(*n));
         let chunks = crew::each(self.options.parallel, todo, |n| {
             let (run, checkpoint, adaptive) = (self.clone(), checkpoint.clone(), adaptive.clone());
             async move {
                 run.control.may_go_on().await?;
+                run.after_killed_run(&checkpoint, n).await?;
                 let place = adaptive.place().await;
                 let range = &checkpoint.header().ranges[n];
                 let failures = match path {
@@ -310,17 +363,28 @@ impl Run {
                 };
                 // R16: only now, when every row of it is durable and was read again.
                 drop(place);
-                if failures == 0 {
-                    // It waits for the disk.
-                    tokio::task::spawn_blocking(move || checkpoint.done(n))
-                        .await
-                        .map_err(|_| TransferError::Stopped)??;
-                }
-                Ok(())
+                if failures == 0 { record(&checkpoint, move |c| c.done(n)).await } else { Ok(()) }
             }
         })
         .await?;
+        // Rows that only the target has are found within each range where both sides are ordered. Elsewhere they are looked for by a pass over the target,
+        // unless there can be none: it was empty, and every put of it was followed by its second read.
+        if !self.pair.mergeable() && path == Path::Reconcile && !self.was_empty {
+            self.after_killed_run(checkpoint, checkpoint.target_only()).await?;
+            self.target_only(adaptive).await?;
+        }
         Ok(chunks.len() as u64)
+    }
+
+    /// Records that a chunk begins; where a killed run was cut off in it, not before whatever that run wrote has landed.
+    async fn after_killed_run(&self, checkpoint: &Arc<Checkpoint>, n: usize) -> Result<(), TransferError> {
+        if checkpoint.was_cut_off(n) && Instant::now() < self.landed {
+            let silent: &dyn Observer = &crate::progress::Silent;
+            let first = !self.told_to_wait.swap(true, Ordering::Relaxed);
+            let observer = if first { &*self.observer } else { silent };
+            wait_for_killed_run(self.landed, &self.control, observer).await?;
+        }
+        record(checkpoint, move |c| c.begun(n)).await
     }
 
     fn count(&self, settled: Settled) -> u64 {

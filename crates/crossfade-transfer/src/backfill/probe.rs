@@ -5,10 +5,11 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use crossfade_stores::{Position, Range, Table};
 use tokio::time::Instant;
 
+use super::{Path, Run};
 use crate::{
     Pair,
-    pace::Adaptive,
-    progress::{Event, Observer},
+    pace::{Adaptive, Change},
+    progress::{Counters, Event},
 };
 
 /// So much slower than usual is slow.
@@ -17,6 +18,8 @@ const SLOW: u32 = 2;
 const FLOOR: Duration = Duration::from_millis(5);
 /// Requests of one measurement.
 const REQUESTS: usize = 5;
+/// So many chunks tell how fast it goes.
+const TELLING: u64 = 30;
 /// Between two requests.
 const PAUSE: Duration = Duration::from_millis(80);
 
@@ -27,28 +30,32 @@ pub(super) async fn usual(pair: &Pair) -> Option<Duration> {
     measurement(pair, Duration::ZERO).await
 }
 
-/// Measures until dropped.
-pub(super) async fn watch(
-    pair: &Pair,
-    adaptive: &Adaptive,
-    mut usual: Option<Duration>,
-    observer: &dyn Observer,
-) -> Infallible {
-    loop {
-        let Some(took) = measurement(pair, PAUSE).await else { continue };
-        let least = usual.map_or(took, |u| u.min(took));
-        usual = Some(least);
-        let slow = took > least * SLOW && took > FLOOR;
-        if let Some(parallel) = adaptive.measured(slow) {
-            observer.event(Event::Pace {
-                parallel,
-                why: if slow { "the databases answer slower than usual" } else { "the databases answer as usual" },
-            });
+impl Run {
+    /// Measures, and changes how many chunks run at a time, until dropped. Where nobody else writes, nobody is slowed down: only the speed of the copy counts.
+    pub(super) async fn watch(&self, path: Path, adaptive: &Adaptive, mut usual: Option<Duration>) -> Infallible {
+        let pair = &self.pair;
+        loop {
+            let slow = match path {
+                Path::Bulk => {
+                    tokio::time::sleep(PAUSE).await;
+                    false
+                }
+                Path::Reconcile => {
+                    let Some(took) = measurement(pair, PAUSE).await else { continue };
+                    let least = usual.map_or(took, |least: Duration| least.min(took));
+                    usual = Some(least);
+                    took > least * SLOW && took > FLOOR
+                }
+            };
+            let (rows, enough) = (Counters::get(&self.counters.read), self.chunk_rows * TELLING);
+            if let Some(Change { to, why }) = adaptive.measured(slow, rows, enough) {
+                self.observer.event(Event::Pace { parallel: to, why });
+            }
         }
     }
 }
 
-/// The second slowest of some requests: users feel the slow ones, and one alone says little.
+/// The median of some requests. The slowest ones tell of the machine (a turn of its scheduler is 4 ms where both run on two cores), and not of the copy.
 async fn measurement(pair: &Pair, pause: Duration) -> Option<Duration> {
     let mut took = Vec::with_capacity(REQUESTS);
     for _ in 0..REQUESTS {
@@ -56,8 +63,7 @@ async fn measurement(pair: &Pair, pause: Duration) -> Option<Duration> {
         took.extend(request(pair).await);
     }
     took.sort_unstable();
-    took.pop();
-    took.pop()
+    took.get(took.len() / 2).copied()
 }
 
 /// `None` where one side does not answer: that is the copy's business to report.

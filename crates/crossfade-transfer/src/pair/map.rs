@@ -113,9 +113,12 @@ impl RowMap {
         for (at, value) in self.source_key_columns.iter().zip(&source.0) {
             row.0[*at] = value.clone();
         }
-        if self.target_key_needs_the_row() {
-            return None;
-        }
+        if self.target_key_needs_the_row() { None } else { self.target_key_made_of(&row) }
+    }
+
+    /// The key in the target, made of a row of the source of which other columns may be null.
+    #[must_use]
+    pub fn target_key_made_of(&self, row: &Row) -> Option<RowKey> {
         // Only the key's columns are looked at: the others are null and may not convert.
         let mut key = Vec::with_capacity(self.target_key_columns.len());
         for t in &self.target_key_columns {
@@ -125,22 +128,51 @@ impl RowMap {
                 source_width: usize::MAX,
                 ..self.clone()
             };
-            key.push(one.forward(&row).ok()?.0.pop()?);
+            key.push(one.forward(row).ok()?.0.pop()?);
         }
         Some(RowKey(key))
+    }
+
+    /// The columns of the source that the target's key is made of.
+    #[must_use]
+    pub fn target_key_sources(&self) -> Vec<usize> {
+        let mut out: Vec<usize> = self
+            .target_key_columns
+            .iter()
+            .flat_map(|t| match &self.made[*t] {
+                Made::Column { from, .. } => vec![*from],
+                Made::Template(pieces) => pieces
+                    .iter()
+                    .filter_map(|piece| match piece {
+                        Piece::Column(from) => Some(*from),
+                        Piece::Text(_) => None,
+                    })
+                    .collect(),
+            })
+            .collect();
+        out.sort_unstable();
+        out.dedup();
+        out
+    }
+
+    /// For each column of the source, the target's column that holds it unchanged; `Err` is a column that no column of the target holds so: no row of the target
+    /// can be brought back then.
+    ///
+    /// # Errors
+    /// The index of the first such column.
+    pub fn way_back(&self) -> Result<Vec<usize>, usize> {
+        (0..self.source_width)
+            .map(|column| {
+                let holds = |made: &Made| matches!(made, Made::Column { from, convert: None } if *from == column);
+                self.made.iter().position(holds).ok_or(column)
+            })
+            .collect()
     }
 
     /// Whether the target's key is made of more than the source's key.
     #[must_use]
     pub fn target_key_needs_the_row(&self) -> bool {
-        let known = |c: &usize| self.source_key_columns.contains(c);
-        !self.target_key_columns.iter().all(|t| match &self.made[*t] {
-            Made::Column { from, .. } => known(from),
-            Made::Template(pieces) => pieces.iter().all(|p| match p {
-                Piece::Text(_) => true,
-                Piece::Column(c) => known(c),
-            }),
-        })
+        !self.target_key_sources().iter().all(|column| self.source_key_columns.contains(column))
     }
 
     /// Whether rows are the same on both sides, column by column.

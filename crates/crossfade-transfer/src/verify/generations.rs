@@ -1,8 +1,11 @@
 //! Reading differences again: beside live writes most of them are rows in flight.
 
-use crossfade_stores::{Row, RowKey};
+use std::{collections::HashSet, time::Duration};
 
-use super::{Difference, Flush, Kind, MOST_DIFFERENCES, Run, SUSPECTS, Suspect};
+use crossfade_stores::{Row, RowKey, StoreError};
+use tokio::time::Instant;
+
+use super::{Difference, Flush, Kind, MOST_DIFFERENCES, Moments, Run, SUSPECTS, Suspect};
 use crate::{TransferError, progress::Event};
 
 /// Beyond this many generations a row that keeps changing is unknown.
@@ -65,6 +68,7 @@ impl Run {
         for mut chunk in open.chunks(1_000).map(<[_]>::to_vec) {
             match self.read_again(&mut chunk).await {
                 Ok(now) => {
+                    let long_ago = self.long_ago(&chunk, &now).await;
                     for ((suspect, before), (values, failure)) in chunk.into_iter().zip(now) {
                         let same = match (&values.source, &values.target) {
                             (None, None) => failure.is_none(),
@@ -74,7 +78,8 @@ impl Run {
                         if same {
                             continue;
                         }
-                        if may_decide && before.as_ref() == Some(&values) {
+                        let twice = may_decide && before.as_ref() == Some(&values);
+                        if twice || long_ago.contains(&suspect.source_key) {
                             self.difference(suspect, &values, failure);
                         } else {
                             next.push((suspect, Some(values)));
@@ -89,6 +94,54 @@ impl Run {
             }
         }
         Ok(next)
+    }
+
+    /// Remembers when the verification began, in the words of both sides: where one has none, rows are waited for.
+    pub(super) async fn note_moments(&self) {
+        let (Some(source), Some(target)) = (self.pair.source.raw(), self.pair.target.raw()) else { return };
+        if let (Ok(source), Ok(target)) = futures::join!(source.moment(), target.moment()) {
+            // Set once: a run has one beginning.
+            let _first = self.began.set(Moments { source, target, ours: Instant::now() });
+        }
+    }
+
+    /// The source's keys of the rows that both sides have, and that neither has written since the verification began: what was read now is what it would have
+    /// seen then. None while that is less long ago than all generations take.
+    async fn long_ago(&self, chunk: &[(Suspect, Option<Values>)], now: &[(Values, Option<String>)]) -> HashSet<RowKey> {
+        let asked = async {
+            let began = self.began.get()?;
+            let patience: Duration = self.options.generations.iter().sum();
+            if began.ours.elapsed() < patience {
+                return None;
+            }
+            let (mut sources, mut targets) = (Vec::new(), Vec::new());
+            for ((suspect, _), (values, _)) in chunk.iter().zip(now) {
+                if let (Some(_), Some(_), Some(target)) = (&values.source, &values.target, &suspect.target_key) {
+                    sources.push(suspect.source_key.clone());
+                    targets.push(target.clone());
+                }
+            }
+            let old = self.old(began, &sources, &targets).await.ok()?;
+            let both = sources.into_iter().zip(targets);
+            Some(both.filter(|(s, t)| old.0.contains(s) && old.1.contains(t)).map(|(s, _)| s).collect())
+        };
+        asked.await.unwrap_or_default()
+    }
+
+    async fn old(
+        &self,
+        began: &Moments,
+        sources: &[RowKey],
+        targets: &[RowKey],
+    ) -> Result<(HashSet<RowKey>, HashSet<RowKey>), StoreError> {
+        let (Some(source), Some(target)) = (self.pair.source.raw(), self.pair.target.raw()) else {
+            return Ok(Default::default());
+        };
+        if sources.is_empty() {
+            return Ok(Default::default());
+        }
+        let (a, b) = futures::join!(source.old_among(sources, &began.source), target.old_among(targets, &began.target));
+        Ok((a?.into_iter().collect(), b?.into_iter().collect()))
     }
 
     /// The target, then the source; with the reason where the source's row has no form in the target.

@@ -7,17 +7,19 @@
 //! | lookups, both ways | everything else | |
 //!
 //! Every row of both sides is looked at. What differs is read again, in generations: it counts only when the very same two values are seen twice in a row.
+//! Where both databases know when a row was written (checksums of two PostgreSQL), a row that neither wrote since the verification began was seen by it already:
+//! it is not waited for, if the verification has taken as long as all generations would.
 //! A range that could not be read to its end is unknown, never verified.
 
 mod generations;
 mod ways;
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
-use crossfade_stores::{RowKey, StoreError};
+use crossfade_stores::{RowKey, StoreError, port::Moment};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -195,6 +197,8 @@ struct Run {
     counters: Arc<Counters>,
     observer: Arc<dyn Observer>,
     found: Mutex<Found>,
+    /// Where both sides know when a row was written.
+    began: OnceLock<Moments>,
     /// One generation at a time, so that memory is bounded.
     settling: tokio::sync::Mutex<()>,
 }
@@ -210,6 +214,13 @@ struct Found {
     extra: u64,
     different: u64,
     unknown: Vec<UnknownRange>,
+}
+
+/// A moment of both sides, and of ours not before it.
+struct Moments {
+    source: Moment,
+    target: Moment,
+    ours: Instant,
 }
 
 /// A row that differed when it was first seen.
@@ -241,6 +252,7 @@ pub async fn run(
         counters: counters.clone(),
         observer: observer.clone(),
         found: Mutex::default(),
+        began: OnceLock::new(),
         settling: tokio::sync::Mutex::new(()),
     });
     if options.push_down == PushDown::WherePossible && pair.same_checksums() {

@@ -50,6 +50,7 @@ impl Run {
         let parts: Vec<Range> = from.zip(to).map(|(from, to)| Range::Keys { from, to }).collect();
         self.begun(parts.len(), "checksums computed in both databases");
         self.control.may_go_on().await?;
+        self.note_moments().await;
         let (source, target) = futures::join!(
             retry.run(|| self.pair.source.checksums(&fences)),
             retry.run(|| self.pair.target.checksums(&fences))

@@ -1,12 +1,7 @@
 //! Two tables on real databases, with a script around each.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    dead_code,
-    unreachable_pub,
-    reason = "tests may panic; not every test uses all of it"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "tests may panic")]
+#![allow(dead_code, reason = "most tests do not use all of it, and one does")]
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -170,7 +165,7 @@ impl Lab {
 pub const COHORT: &str = "cohort = [\"id\"]";
 
 pub fn options() -> backfill::Options {
-    backfill::Options { adaptive: false, parallel: 2, chunk_rows: 100, ..backfill::Options::default() }
+    backfill::Options { adaptive: false, parallel: 2, chunk_rows: Some(100), ..backfill::Options::default() }
 }
 
 pub async fn backfill(
