@@ -79,7 +79,8 @@ async fn embedded(args: &Args) -> Result<Opened, Failure> {
         DynamoEvents::create(client, &args.name).await.map_err(|error| failed("target", "dynamodb", &error))?;
     Ok(Opened {
         events: Events::Dynamo(events),
-        place: Place { url: format!("dynamodb://local?endpoint={endpoint}"), table: args.name.clone() },
+        // It does one thing after the other, and the users' writes wait in the same line.
+        place: Place { url: format!("dynamodb://local?endpoint={endpoint}&concurrency=4"), table: args.name.clone() },
         name: "dynamodb (embedded, over loopback)".to_owned(),
     })
 }

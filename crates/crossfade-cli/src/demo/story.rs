@@ -46,6 +46,9 @@ struct Story<'a> {
 /// Rows of a chunk of the backfill: few, so that there is something to see.
 const CHUNK: u64 = 1_000;
 
+/// Chunks at a time: both databases are in this process.
+const AT_ONCE: usize = 2;
+
 /// A run of the data side, as far as it is.
 #[derive(Clone)]
 pub(super) struct Work {
@@ -343,7 +346,7 @@ impl Story<'_> {
         self.options.compare = Share::from_buckets(10_000).unwrap_or_default();
         self.control.options(self.options.clone()).await?;
         let (pair, control, work) = (self.pair.clone(), Control::default(), self.work(1));
-        let options = backfill::Options { chunk_rows: Some(CHUNK), ..backfill::Options::default() };
+        let options = backfill::Options { chunk_rows: Some(CHUNK), parallel: AT_ONCE, ..backfill::Options::default() };
         let known = self.control.run(InstanceKind::Backfill, &control, &work).await?;
         self.evidence.backfill = BackfillState::Unfinished;
         let counters = Arc::clone(&work.counters);
