@@ -123,6 +123,16 @@ async fn put_under_way_then_killed_then_deleted_then_landed_is_waited_for_and_ta
         lab.on_both("DELETE FROM t WHERE id <= 300").await;
         let linger = Duration::from_millis(700);
         let (pair, ..) = lab.pair(COHORT, |c| c.linger = linger).await;
+        // One that is stopped while it waits changes nothing about that.
+        let stopped = Control::default();
+        let (counters, nobody) = (Arc::new(Counters::default()), silent());
+        let run = backfill::run(&pair, &first, &stopped, &counters, &nobody);
+        let stop = async {
+            tokio::time::sleep(linger / 4).await;
+            stopped.tell(Order::Stop);
+        };
+        let (run, ()) = futures::join!(run, stop);
+        assert!(matches!(run, Err(TransferError::Stopped)), "{run:?}");
         let notes = Arc::new(common::Notes::default());
         let observer: Arc<dyn crossfade_transfer::progress::Observer> = notes.clone();
         let second = Options { restart, ..first };

@@ -228,8 +228,10 @@ pub async fn run(
     } else {
         work.await
     };
-    // Who was told to stop has ended what was under way; whoever met an error may have left a write without an answer.
-    if matches!(done, Ok(_) | Err(TransferError::Stopped)) {
+    // Who was told to stop has ended what was under way; whoever met an error may have left a write without an answer, and so has a killed run that was not
+    // waited for to the end.
+    let waited = !checkpoint.has_cut_off() || Instant::now() >= run.landed;
+    if waited && matches!(done, Ok(_) | Err(TransferError::Stopped)) {
         checkpoint.idle()?;
     }
     let chunks = done?;
