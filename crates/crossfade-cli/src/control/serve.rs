@@ -145,9 +145,10 @@ pub(super) async fn serve(args: ServeArgs, global: &Global, out: Out) -> Result<
         written.map_err(Failure::from)?;
         token = None;
     }
+    // Whoever has read that it listens has read everything: it may be ended at that moment.
     let mut text = format!("listening on {url}");
     if let Some(token) = &token {
-        text.push_str(&format!("\nthe first admin's token, shown this once: {token}"));
+        text = format!("the first admin's token, shown this once: {token}\n{text}");
     }
     out.event("listening", json!({ "url": url, "address": server.address, "token": token }), &text);
     stopped().await.map_err(|error| Failure::new(Exit::Failed, error))?;
