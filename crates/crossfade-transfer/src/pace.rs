@@ -180,7 +180,7 @@ impl Adaptive {
                 ((here + 1).min(climb.ceiling.0), "the databases answer as usual")
             }
         };
-        if to <= here && climb.ceiling.0 >= here && (slow || to < here) {
+        if slow || to < here {
             climb.ceiling = (here.saturating_sub(1).max(1), now + AGAIN);
         }
         climb.before = (to > here).then_some(rate);

@@ -1,6 +1,7 @@
 //! A target that something goes wrong in.
 
 use super::sides::Events;
+use anyhow::Context as _;
 use async_trait::async_trait;
 use crossfade::rows::{Cursor, Page};
 use crossfade_example_events::{Event, EventDao, EventError, EventId, Line};
@@ -8,7 +9,6 @@ use crossfade_stores::{
     Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page as Rows, Position, Range, Row, RowKey,
     StoreError, Table, TableSpec, Value,
 };
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,6 +38,23 @@ impl Troubles {
     fn is(&self, trouble: Trouble) -> bool {
         self.0.load(Ordering::SeqCst) == trouble as u64
     }
+
+    /// Whatever is asked of the target meets this first.
+    async fn meet(&self) -> Result<(), &'static str> {
+        if self.is(Trouble::Slow) {
+            tokio::time::sleep(SLOW).await;
+        }
+        if self.is(Trouble::Down) { Err("the target is down, as --inject target-down asked") } else { Ok(()) }
+    }
+
+    /// With the bug, one field of 1 % of the events is wrong; of a flight that has not landed the distance is there to be wrong.
+    fn spoil<N: From<u8> + std::ops::AddAssign>(&self, hit: bool, arrival_delay: Option<&mut N>, distance: &mut N) {
+        match arrival_delay {
+            _ if !hit || !self.is(Trouble::Bug) => {}
+            Some(late) => *late += N::from(60),
+            None => *distance += N::from(1),
+        }
+    }
 }
 
 /// The target, in trouble or not.
@@ -51,26 +68,15 @@ const SLOW: Duration = Duration::from_millis(200);
 
 impl Troubled {
     async fn meet(&self) -> Result<&Events, EventError> {
-        if self.troubles.is(Trouble::Slow) {
-            tokio::time::sleep(SLOW).await;
-        }
-        if self.troubles.is(Trouble::Down) {
-            return Err(EventError::Rejected("the target is down, as --inject target-down asked".to_owned()));
-        }
+        self.troubles.meet().await.map_err(|why| EventError::Rejected(why.to_owned()))?;
         Ok(&self.events)
     }
 
-    /// What the new DAO makes of an event on its way to the database: with the bug, one field of 1 % of them is wrong,
-    /// whether a user writes it or, by [`TroubledTable`], a backfill.
-    fn translated<'a>(&self, event: &'a Event) -> Cow<'a, Event> {
-        if !self.troubles.is(Trouble::Bug) || !event.id.is_multiple_of(100) {
-            return Cow::Borrowed(event);
-        }
-        Cow::Owned(match event.arrival_delay {
-            Some(late) => Event { arrival_delay: Some(late + 60), ..event.clone() },
-            // Of a flight that has not landed the distance is there to be wrong.
-            None => Event { distance: event.distance + 1, ..event.clone() },
-        })
+    /// What the new DAO makes of an event on its way to the database, whether a user writes it or, by [`TroubledTable`], a backfill.
+    fn translated(&self, event: &Event) -> Event {
+        let mut event = event.clone();
+        self.troubles.spoil(event.id.is_multiple_of(100), event.arrival_delay.as_mut(), &mut event.distance);
+        event
     }
 }
 
@@ -93,7 +99,7 @@ impl EventDao for Troubled {
 
     async fn restore(&self, id: &EventId, seen: Option<&Event>, event: Option<&Event>) -> Result<bool, EventError> {
         let event = event.map(|event| self.translated(event));
-        self.meet().await?.restore(id, seen, event.as_deref()).await
+        self.meet().await?.restore(id, seen, event.as_ref()).await
     }
 
     async fn scan(&self, after: Option<Cursor>, limit: usize) -> Result<Page<Event>, EventError> {
@@ -112,32 +118,28 @@ pub(crate) struct TroubledTable {
 }
 
 impl TroubledTable {
-    pub(crate) fn around(table: Arc<dyn Table>, troubles: Troubles) -> TroubledTable {
-        let at = |name| table.spec().columns.iter().position(|column| column.name == name).unwrap_or_default();
-        let (id, arrival_delay, distance) = (at("id"), at("arrival_delay"), at("distance"));
-        TroubledTable { table, troubles, id, arrival_delay, distance }
+    /// Around a table of events.
+    pub(crate) fn around(table: Arc<dyn Table>, troubles: Troubles) -> anyhow::Result<TroubledTable> {
+        let at = |name| {
+            let column = table.spec().columns.iter().position(|column| column.name == name);
+            column.with_context(|| format!("the target has no column `{name}`"))
+        };
+        let (id, arrival_delay, distance) = (at("id")?, at("arrival_delay")?, at("distance")?);
+        Ok(TroubledTable { table, troubles, id, arrival_delay, distance })
     }
 
     async fn meet(&self) -> Result<&dyn Table, StoreError> {
-        if self.troubles.is(Trouble::Slow) {
-            tokio::time::sleep(SLOW).await;
-        }
-        if self.troubles.is(Trouble::Down) {
-            return Err(StoreError::new(ErrorKind::Refused, "the target is down, as --inject target-down asked"));
-        }
+        self.troubles.meet().await.map_err(|why| StoreError::new(ErrorKind::Refused, why))?;
         Ok(&*self.table)
     }
 
     /// As [`Troubled::translated`].
     fn translated(&self, row: &Row) -> Row {
         let mut row = row.clone();
-        let is_hit = matches!(row.0[self.id], Value::Int(id) if id % 100 == 0);
-        if self.troubles.is(Trouble::Bug) && is_hit {
-            match (row.0[self.arrival_delay].clone(), row.0[self.distance].clone()) {
-                (Value::Int(late), _) => row.0[self.arrival_delay] = Value::Int(late + 60),
-                (_, Value::Int(miles)) => row.0[self.distance] = Value::Int(miles + 1),
-                _ => {}
-            }
+        let hit = matches!(row.0[self.id], Value::Int(id) if id % 100 == 0);
+        if let Ok([Value::Int(distance), late]) = row.0.get_disjoint_mut([self.distance, self.arrival_delay]) {
+            let late = if let Value::Int(late) = late { Some(late) } else { None };
+            self.troubles.spoil(hit, late, distance);
         }
         row
     }

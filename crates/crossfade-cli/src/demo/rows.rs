@@ -25,7 +25,7 @@ pub(super) async fn open(sides: &Sides, troubles: Option<&Troubles>) -> anyhow::
     let engines = if source.kind() == target.kind() { Engines::Same } else { Engines::Different };
     let (source, mut target) = (source.table(&source_spec).await?, target.table(&target_spec).await?);
     if let Some(troubles) = troubles {
-        target = Arc::new(TroubledTable::around(target, troubles.clone())) as Arc<dyn Table>;
+        target = Arc::new(TroubledTable::around(target, troubles.clone())?) as Arc<dyn Table>;
     }
     Ok(pair::opened(&from.table, source, target, map, false, engines))
 }
