@@ -1,12 +1,13 @@
 //! The jobs, their peers and their bars.
 
-use super::command::timed;
+use super::command::{Took, timed};
 use super::dynamo::{self, Emulator};
 use super::lab::{Lab, psql};
 use super::peers::shell;
 use super::writers::{self, Users};
 use anyhow::{Context as _, ensure};
 use std::process::Command;
+use std::time::Duration;
 
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -41,7 +42,29 @@ pub(crate) struct Round {
     pub(crate) resident_kb: u64,
     /// The users' writes, where there are any.
     pub(crate) users: Option<Users>,
+    /// The same users beside the peer: what a full machine does to them, whoever fills it.
+    pub(crate) users_beside_peer: Option<Users>,
+    /// Of a verification that finds differences: the same one over the same rows when they are equal.
+    pub(crate) equal_seconds: Option<f64>,
 }
+
+impl Round {
+    /// Without what only some jobs have.
+    fn of(rows: u64, took: &Took, peer_seconds: f64) -> Round {
+        Round {
+            rows,
+            seconds: took.seconds,
+            peer_seconds,
+            resident_kb: took.resident_kb,
+            users: None,
+            users_beside_peer: None,
+            equal_seconds: None,
+        }
+    }
+}
+
+/// What the users feel with nothing else going on is looked at for so long.
+const QUIET: Duration = Duration::from_secs(5);
 
 const PIPE: &str = "psql -qX \"$SOURCE\" -c 'COPY t TO STDOUT (FORMAT binary)' | psql -qX \"$TARGET\" -c 'COPY t FROM STDIN (FORMAT binary)'";
 const PIPE_MARIADB: &str = "psql -qX \"$SOURCE\" -c \"COPY (SELECT id, user_id, kind, body, at AT TIME ZONE 'UTC' FROM t) TO STDOUT\" | \
@@ -121,20 +144,21 @@ impl Job {
             }
             Job::PostgresBesideWrites => {
                 let peer_seconds = pipe(lab)?;
+                // What they write to the target is not in the pipe's way: it would end at the first row that is there.
+                psql(&lab.target, "DROP TABLE IF EXISTS beside; CREATE TABLE beside (LIKE t INCLUDING ALL)")?;
+                let users = writers::start(&lab.source, &lab.target, "beside", rows)?;
+                let quiet = users.felt_for(QUIET);
+                pipe(lab)?;
+                let users_beside_peer = Some(Users { quiet, beside: users.end()? });
                 lab.empty_target()?;
-                let users = writers::start(&lab.source, &lab.target, rows)?;
-                let quiet = users.felt_for(std::time::Duration::from_secs(5));
+                let users = writers::start(&lab.source, &lab.target, "t", rows)?;
+                let quiet = users.felt_for(QUIET);
                 let (took, _) = lab.crossfade(&lab.target, "backfill", &["--restart"], &[0])?;
                 let beside = users.end()?;
                 let (_, verified) = lab.crossfade(&lab.target, "verify", &[], &[0])?;
                 ensure!(verified["verdict"] == "verified", "beside writes: {verified}");
-                Ok(Round {
-                    rows,
-                    seconds: took.seconds,
-                    peer_seconds,
-                    resident_kb: took.resident_kb,
-                    users: Some(Users { quiet, beside }),
-                })
+                let users = Some(Users { quiet, beside });
+                Ok(Round { users, users_beside_peer, ..Round::of(rows, &took, peer_seconds) })
             }
             Job::PostgresSqlite => {
                 let peer_seconds = pipe(lab)?;
@@ -178,7 +202,10 @@ impl Job {
                 pipe(lab)?;
                 let scattered = "SELECT id FROM t ORDER BY md5(id::text) LIMIT 100";
                 psql(&lab.target, &format!("UPDATE t SET kind = kind || '!' WHERE id IN ({scattered})"))?;
-                verify(lab, &lab.target, 100)
+                let differing = verify(lab, &lab.target, 100)?;
+                psql(&lab.target, "UPDATE t SET kind = rtrim(kind, '!') WHERE kind LIKE '%!'")?;
+                let (equal, _) = ours(lab, &lab.target, 0)?;
+                Ok(Round { equal_seconds: Some(equal.seconds), ..differing })
             }
             Job::VerifyMariadb => {
                 mariadb(lab, TABLE_MARIADB)?;
@@ -202,7 +229,7 @@ fn backfill(lab: &Lab, target: &str, peer_seconds: f64, arguments: &[&str]) -> a
     let (took, result) = lab.crossfade(target, "backfill", &[&["--restart"], arguments].concat(), &[0])?;
     let rows = result["rows_read"].as_u64().unwrap_or(0);
     ensure!(rows > 0 && result["rows_written"] == rows, "every row was to be written: {result}");
-    Ok(Round { rows, seconds: took.seconds, peer_seconds, resident_kb: took.resident_kb, users: None })
+    Ok(Round::of(rows, &took, peer_seconds))
 }
 
 fn verify(lab: &Lab, target: &str, differing: u64) -> anyhow::Result<Round> {
@@ -210,13 +237,19 @@ fn verify(lab: &Lab, target: &str, differing: u64) -> anyhow::Result<Round> {
     // Each differing row is a line for the old one and a line for the new one.
     let found = theirs.output.lines().filter(|line| line.starts_with(['+', '-'])).count() as u64;
     ensure!(found == 2 * differing, "reladiff found {found} lines, {} were to be found", 2 * differing);
+    let (took, rows) = ours(lab, target, differing)?;
+    Ok(Round::of(rows, &took, theirs.seconds))
+}
+
+/// Our own verification, and how many rows the source has.
+fn ours(lab: &Lab, target: &str, differing: u64) -> anyhow::Result<(Took, u64)> {
     let (took, result) = lab.crossfade(target, "verify", &[], &[0, 4])?;
     let rows = result["rows_source"].as_u64().unwrap_or(0);
     ensure!(
         rows > 0 && result["rows_target"] == rows && result["different"] == differing,
         "{differing} rows were to differ: {result}"
     );
-    Ok(Round { rows, seconds: took.seconds, peer_seconds: theirs.seconds, resident_kb: took.resident_kb, users: None })
+    Ok((took, rows))
 }
 
 /// The parts of `mysql://NAME:PASSWORD@HOST:PORT/DATABASE`, by the names of the shell's variables.

@@ -51,29 +51,17 @@ fn row(job: Job, rounds: &[Round]) -> serde_json::Value {
         fields.insert("bar_rows_per_second".to_owned(), json!(at_least));
         fields.insert("met".to_owned(), json!(met));
     }
-    if let (Some(_), Some(fields)) = (rounds.first().and_then(|round| round.users.as_ref()), row.as_object_mut()) {
-        let slower =
-            median(rounds.iter().filter_map(|round| round.users.as_ref()).map(|users| users.slower()).collect());
-        fields.insert("users_write_p99_ratio".to_owned(), json!(slower));
-        fields.insert("users_write_p99_bar".to_owned(), json!(2.0));
-    }
+    let mut further = |name: &str, bar: Option<f64>, figure: fn(&Round) -> Option<f64>| {
+        let figures: Vec<f64> = rounds.iter().filter_map(figure).collect();
+        if let (false, Some(fields)) = (figures.is_empty(), row.as_object_mut()) {
+            fields.insert(name.to_owned(), json!(median(figures)));
+            fields.extend(bar.map(|bar| (format!("{name}_bar"), json!(bar))));
+        }
+    };
+    further("users_write_p99_ratio", Some(2.0), |round| Some(round.users.as_ref()?.slower()));
+    further("users_write_p99_ratio_beside_peer", None, |round| Some(round.users_beside_peer.as_ref()?.slower()));
+    further("seconds_over_equal", Some(1.2), |round| Some(round.seconds / round.equal_seconds?));
     row
-}
-
-/// How much longer a verification with differences takes than one without.
-fn beside_equal(results: &mut [serde_json::Value]) {
-    let seconds = |results: &[serde_json::Value], job: Job| {
-        results.iter().find(|row| row["job"] == job.name()).and_then(|row| row["seconds"].as_f64())
-    };
-    let (Some(equal), Some(differing)) = (seconds(results, Job::VerifyEqual), seconds(results, Job::VerifyDiffering))
-    else {
-        return;
-    };
-    let row = results.iter_mut().find(|row| row["job"] == Job::VerifyDiffering.name());
-    if let Some(fields) = row.and_then(serde_json::Value::as_object_mut) {
-        fields.insert("seconds_over_equal".to_owned(), json!(differing / equal));
-        fields.insert("seconds_over_equal_bar".to_owned(), json!(1.2));
-    }
 }
 
 /// Measures and prints.
@@ -109,7 +97,6 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
         results.push(row(job, &rounds));
     }
-    beside_equal(&mut results);
     if arguments.json {
         println!("{}", json!({ "event": "result", "rows": rows, "rounds": arguments.rounds, "jobs": results }));
     } else {

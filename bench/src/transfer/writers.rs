@@ -61,15 +61,15 @@ fn p99(mut took: Vec<f64>) -> f64 {
     if took.len() < 100 { median(took) } else { took.get(at).copied().unwrap_or(f64::NAN) }
 }
 
-/// Starts users that write rows among the first `rows`: nine of ten are updates or inserts, one is a delete.
-pub(crate) fn start(source: &str, target: &str, rows: u64) -> anyhow::Result<Running> {
+/// Starts users that write rows among the first `rows` of `t`, and to `mirror` in the target: nine of ten are updates or inserts, one is a delete.
+pub(crate) fn start(source: &str, target: &str, mirror: &'static str, rows: u64) -> anyhow::Result<Running> {
     let (took, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
     let urls = (source.to_owned(), target.to_owned());
     let (seen, ended) = (Arc::clone(&took), Arc::clone(&end));
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
-            let users = (0..USERS).map(|user| write(&urls, user, rows, &seen, &ended));
+            let users = (0..USERS).map(|user| write(&urls, mirror, user, rows, &seen, &ended));
             futures::future::try_join_all(users).await.map(drop)
         })
     });
@@ -84,11 +84,12 @@ async fn connect(url: &str) -> anyhow::Result<Client> {
 
 const UPSERT: &str = "INSERT INTO t VALUES ($1, 'user-live', 'live', jsonb_build_object('n', $2::bigint), now()) \
     ON CONFLICT (id) DO UPDATE SET kind = 'live', body = excluded.body";
-const MIRROR: &str = "INSERT INTO t SELECT $1, 'user-live', 'live', $2::text::jsonb, $3::text::timestamptz \
+const MIRROR: &str = "SELECT $1, 'user-live', 'live', $2::text::jsonb, $3::text::timestamptz \
     ON CONFLICT (id) DO UPDATE SET user_id = $4, kind = 'live', body = excluded.body, at = excluded.at";
 
 async fn write(
     (source, target): &(String, String),
+    mirror: &str,
     user: u32,
     rows: u64,
     took: &Mutex<Vec<f64>>,
@@ -96,7 +97,8 @@ async fn write(
 ) -> anyhow::Result<()> {
     let (source, target) = (connect(source).await?, connect(target).await?);
     let upsert = source.prepare(&format!("{UPSERT} RETURNING user_id, body::text, at::text")).await?;
-    let mirror = target.prepare(MIRROR).await?;
+    let delete = target.prepare(&format!("DELETE FROM {mirror} WHERE id = $1")).await?;
+    let mirror = target.prepare(&format!("INSERT INTO {mirror} {MIRROR}")).await?;
     let mut beat = tokio::time::interval(Duration::from_secs(1) * USERS / PER_SECOND);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut number = u64::from(user);
@@ -109,7 +111,7 @@ async fn write(
         let began = Instant::now();
         if number / u64::from(USERS) % 10 == 0 {
             source.execute("DELETE FROM t WHERE id = $1", &[&id]).await?;
-            target.execute("DELETE FROM t WHERE id = $1", &[&id]).await?;
+            target.execute(&delete, &[&id]).await?;
         } else {
             let row = source.query_one(&upsert, &[&id, &i64::try_from(number)?]).await?;
             let (owner, body, at): (String, String, String) = (row.get(0), row.get(1), row.get(2));

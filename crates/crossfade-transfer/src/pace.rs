@@ -66,6 +66,8 @@ impl Control {
 
 /// After so long, as many chunks as were too much are tried again.
 const AGAIN: Duration = Duration::from_secs(15);
+/// So many slow measurements, one after the other, are no accident. On a full machine single ones are: a request waits for a turn of the scheduler.
+const IN_A_ROW: u32 = 2;
 /// So much faster is faster: one more beside three can make a third of it.
 const GAIN: f64 = 1.15;
 
@@ -120,6 +122,8 @@ struct Climb {
     since: (Instant, u64),
     /// Rows per second of one fewer, if more are being tried.
     before: Option<f64>,
+    /// Slow measurements, one after the other.
+    slow: u32,
 }
 
 /// A change of the number of chunks.
@@ -143,7 +147,8 @@ impl Adaptive {
     pub fn with(most: usize, first: usize) -> Self {
         let most = most.max(1);
         let now = AtomicUsize::new(first.clamp(1, most));
-        let climb = Mutex::new(Climb { ceiling: (most, Instant::now()), since: (Instant::now(), 0), before: None });
+        let climb =
+            Mutex::new(Climb { ceiling: (most, Instant::now()), since: (Instant::now(), 0), before: None, slow: 0 });
         Adaptive { most, climb, now, running: AtomicUsize::new(0), freed: tokio::sync::Notify::new() }
     }
 
@@ -161,17 +166,19 @@ impl Adaptive {
         }
     }
 
-    /// One measurement of a small request, `slow` against what is usual, when so many rows of the copy were done. `enough` of them tell how fast it is.
+    /// One measurement of small requests, `slow` against what is usual, when so many rows of the copy were done. `enough` of them tell how fast it is.
     pub fn measured(&self, slow: bool, rows: u64, enough: u64) -> Option<Change> {
         let here = self.now.load(Ordering::Acquire);
         let mut climb = self.climb.lock().unwrap_or_else(PoisonError::into_inner);
+        climb.slow = if slow { climb.slow + 1 } else { 0 };
+        let slow = climb.slow >= IN_A_ROW;
         let now = Instant::now();
         let done = rows.saturating_sub(climb.since.1);
         #[expect(clippy::cast_precision_loss, reason = "a rate")]
         let rate = done as f64 / now.saturating_duration_since(climb.since.0).as_secs_f64().max(1e-9);
         let (to, why) = match climb.before {
             _ if slow => ((here / 2).max(1), "the databases answer slower than usual"),
-            _ if done < enough => return None,
+            _ if climb.slow > 0 || done < enough => return None,
             Some(before) if rate < before * GAIN => (here - 1, "more at a time went no faster"),
             _ => {
                 if now >= climb.ceiling.1 {
@@ -182,6 +189,10 @@ impl Adaptive {
         };
         if slow || to < here {
             climb.ceiling = (here.saturating_sub(1).max(1), now + AGAIN);
+        }
+        if to < here {
+            // Of fewer at a time nothing is known yet.
+            climb.slow = 0;
         }
         climb.before = (to > here).then_some(rate);
         climb.since = (now, rows);
@@ -243,7 +254,7 @@ mod tests {
         let adaptive = Arc::new(Adaptive::new(4));
         let slow = |done| adaptive.measured(true, done, 1_000).map(|change| change.to);
         let places = [adaptive.place().await, adaptive.place().await, adaptive.place().await, adaptive.place().await];
-        assert_eq!((slow(0), slow(0), slow(0)), (Some(2), Some(1), None));
+        assert_eq!([slow(0), slow(0), slow(0), slow(0), slow(0), slow(0)], [None, Some(2), None, Some(1), None, None]);
         let mut waiting = tokio_test_ready(adaptive.place());
         drop(places);
         waiting.as_mut().await;
@@ -254,7 +265,9 @@ mod tests {
         for (thousands, to) in [(100, Some(2)), (20, Some(3)), (30, Some(4)), (40, None)] {
             assert_eq!(healthy(&adaptive, &mut done, thousands).await, to);
         }
-        assert_eq!(slow(done), Some(2));
+        assert_eq!(slow(done), None, "one alone may be an accident");
+        assert_eq!(healthy(&adaptive, &mut done, 40).await, None);
+        assert_eq!((slow(done), slow(done)), (None, Some(2)));
         assert_eq!(healthy(&adaptive, &mut done, 20).await, Some(3));
         assert_eq!(healthy(&adaptive, &mut done, 30).await, None, "four were too much");
         tokio::time::advance(AGAIN).await;

@@ -154,6 +154,36 @@ async fn put_under_way_then_killed_then_deleted_then_landed_is_waited_for_and_ta
 }
 
 #[tokio::test]
+async fn two_runs_do_not_share_a_checkpoint() {
+    let lab = Lab::new("two_runs", To::Sqlite, DDL, SQLITE).await;
+    lab.at_source("INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 300) i").await;
+    let options = kept(lab.folder());
+    let (pair, source, target) = lab.pair(COHORT, shortly).await;
+    let (go_on, may_go_on) = tokio::sync::oneshot::channel::<()>();
+    target.at(Point::Write, 0, Fault::After(Box::pin(async move { may_go_on.await.unwrap() })));
+    let first = backfill(&pair, &options);
+    let second = async {
+        while target.calls(Point::Write) == 0 {
+            tokio::task::yield_now().await;
+        }
+        let asked = source.calls(Point::Split);
+        for restart in [false, true] {
+            let options = Options { restart, ..options.clone() };
+            let again = tokio::time::timeout(Duration::from_secs(20), backfill(&pair, &options)).await;
+            let error = again.unwrap().unwrap_err();
+            assert!(matches!(error, TransferError::Checkpoint { .. }), "{error}");
+            assert!(error.to_string().contains("another backfill of this table is running"), "{error}");
+        }
+        assert_eq!(source.calls(Point::Split), asked, "it did nothing");
+        go_on.send(()).unwrap();
+    };
+    let (first, ()) = futures::join!(first, second);
+    assert_eq!(first.unwrap().rows_written, 300);
+    assert_eq!(backfill(&pair, &options).await.unwrap().rows_unchanged, 300, "the next one may");
+    lab.end().await;
+}
+
+#[tokio::test]
 async fn a_run_that_was_told_to_stop_is_followed_at_once() {
     let lab = Lab::new("stopped_clean", To::Sqlite, DDL, SQLITE).await;
     lab.at_source("INSERT INTO t SELECT i * 10, 'v' || i FROM generate_series(1, 1000) i").await;

@@ -8,7 +8,7 @@
 //! would write out whatever a database on the same disk has not yet written, with its users waiting.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, TryLockError},
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
@@ -122,6 +122,27 @@ fn trouble(path: &Path, what: impl Into<String>) -> TransferError {
     TransferError::Checkpoint { path: path.display().to_string(), what: what.into() }
 }
 
+/// Keeps others from this checkpoint while it is held. The operating system lets go of it, however this process ends.
+///
+/// The lock is a file of its own: the checkpoint is replaced when a run starts from the beginning.
+pub(super) fn claim(path: &Path) -> Result<File, TransferError> {
+    let cannot = |e| trouble(path, format!("cannot be locked: {e}: keep it on a disk of this machine"));
+    std::fs::create_dir_all(folder(path)).map_err(|e| trouble(path, format!("cannot be made: {e}")))?;
+    let lock = path.with_extension("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(trouble(path, "another backfill of this table is running on it: let it end, or stop it, and try again"))
+        }
+        Err(TryLockError::Error(e)) => Err(cannot(e)),
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 impl Checkpoint {
     /// Progress that is not kept.
     pub(super) fn none(header: Header) -> Self {
@@ -148,14 +169,12 @@ impl Checkpoint {
                 .collect(),
         };
         let write = || -> std::io::Result<File> {
-            let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            std::fs::create_dir_all(folder)?;
             let fresh = path.with_extension("new");
             let mut file = File::create(&fresh)?;
             writeln!(file, "{}", serde_json::to_string(&line)?)?;
             file.sync_all()?;
             std::fs::rename(&fresh, path)?;
-            File::open(folder)?.sync_all()?;
+            File::open(folder(path))?.sync_all()?;
             OpenOptions::new().append(true).open(path)
         };
         let file = write().map_err(|e| trouble(path, format!("cannot be made: {e}")))?;

@@ -49,7 +49,7 @@ pub struct Options {
     pub adaptive: bool,
     /// The operator's word that nobody else writes to either table while this runs.
     pub exclusive: Exclusive,
-    /// Where progress is kept; without it, a run starts from the beginning each time.
+    /// Where progress is kept, by one run at a time; without it, a run starts from the beginning each time.
     pub checkpoint: Option<PathBuf>,
     /// Whether to start from the beginning, whatever progress is kept there.
     pub restart: bool,
@@ -158,6 +158,7 @@ pub async fn run(
 ) -> Result<Report, TransferError> {
     let start = Instant::now();
     let landed = start + pair.target.capabilities().linger;
+    let _alone = options.checkpoint.as_deref().map(checkpoint::claim).transpose()?;
     wait_for_older_writers(pair, options, control, &**observer).await?;
     let fingerprint = checkpoint::fingerprint(pair);
     let mut checkpoint = match &options.checkpoint {

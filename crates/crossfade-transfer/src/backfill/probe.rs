@@ -17,11 +17,11 @@ const SLOW: u32 = 2;
 /// And slower than this at all.
 const FLOOR: Duration = Duration::from_millis(5);
 /// Requests of one measurement.
-const REQUESTS: usize = 5;
+const REQUESTS: usize = 11;
 /// So many chunks tell how fast it goes.
 const TELLING: u64 = 30;
 /// Between two requests.
-const PAUSE: Duration = Duration::from_millis(80);
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// What requests take before the copy begins.
 pub(super) async fn usual(pair: &Pair) -> Option<Duration> {
