@@ -145,7 +145,10 @@ impl Job {
             Job::PostgresBesideWrites => {
                 let peer_seconds = pipe(lab)?;
                 // What they write to the target is not in the pipe's way: it would end at the first row that is there.
-                psql(&lab.target, "DROP TABLE IF EXISTS beside; CREATE TABLE beside (LIKE t INCLUDING ALL)")?;
+                psql(
+                    &lab.target,
+                    "DROP TABLE IF EXISTS beside; CREATE TABLE beside (LIKE t INCLUDING ALL) WITH (autovacuum_enabled = off)",
+                )?;
                 let users = writers::start(&lab.source, &lab.target, "beside", rows)?;
                 let quiet = users.felt_for(QUIET);
                 pipe(lab)?;

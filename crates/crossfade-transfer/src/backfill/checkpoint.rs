@@ -125,11 +125,11 @@ fn trouble(path: &Path, what: impl Into<String>) -> TransferError {
 /// Keeps others from this checkpoint while it is held. The operating system lets go of it, however this process ends.
 ///
 /// The lock is a file of its own: the checkpoint is replaced when a run starts from the beginning.
-pub(super) fn claim(path: &Path) -> Result<File, TransferError> {
+pub(super) fn lock(path: &Path) -> Result<File, TransferError> {
     let cannot = |e| trouble(path, format!("cannot be locked: {e}: keep it on a disk of this machine"));
     std::fs::create_dir_all(folder(path)).map_err(|e| trouble(path, format!("cannot be made: {e}")))?;
-    let lock = path.with_extension("lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&lock).map_err(cannot)?;
+    let beside = path.with_extension("lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&beside).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => {

@@ -158,7 +158,7 @@ pub async fn run(
 ) -> Result<Report, TransferError> {
     let start = Instant::now();
     let landed = start + pair.target.capabilities().linger;
-    let _alone = options.checkpoint.as_deref().map(checkpoint::claim).transpose()?;
+    let _alone = options.checkpoint.as_deref().map(checkpoint::lock).transpose()?;
     wait_for_older_writers(pair, options, control, &**observer).await?;
     let fingerprint = checkpoint::fingerprint(pair);
     let mut checkpoint = match &options.checkpoint {
