@@ -13,6 +13,8 @@ pub enum Outcome {
     Lost,
     /// It was never made: the caller went away.
     Dropped,
+    /// It was never made: the budget was used up, or its turn came too late.
+    Skipped,
     /// A read that was answered by a lagging replica. Only where R22 is dropped.
     Lagging,
 }
@@ -47,6 +49,10 @@ pub enum Action {
     Acknowledge(u8),
     /// An instance dies.
     Crash(u8),
+    /// An instance says goodbye to the control plane.
+    Leave(u8),
+    /// An instance reports that a table became suspect.
+    Tell(u8),
     /// An instance loses the plan source and falls back to a default. Only where R11 is dropped.
     FallBack(u8),
     /// The control plane publishes the plan at this place among those that may follow.

@@ -1,14 +1,14 @@
 //! The control plane: who has acknowledged what, what has been shown, and which revision comes next.
 
 use crate::action::Action;
-use crate::application::Marks;
+use crate::application::{Instance, Marks};
 use crate::model::Protocol;
 use crate::plans::Next;
 use crate::rules::Rule;
 use crate::state::{INSTANCES, State};
 use crate::store::{Owner, ROWS};
 use crossfade_core::plan::Phase;
-use crossfade_core::{Answer, BackfillState, Blocker, Evidence, Revision, Step, Tick, Verification};
+use crossfade_core::{Answer, BackfillState, Blocker, Evidence, Revision, Side, Step, Tick, Verification};
 
 /// Everything that the control plane keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -25,6 +25,12 @@ pub struct Control {
     pub suspects: u8,
     /// Since when somebody is suspect.
     pub suspected: Option<Tick>,
+    /// Per instance, how often it has reported the table as suspect (R24).
+    pub reported: [u8; INSTANCES],
+    /// When the table was last reported as suspect; none when a verification has cleared it since.
+    pub doubted: Option<Tick>,
+    /// Per instance, the rows on which effects may still land, as it last reported (R26).
+    pub landing: [u8; INSTANCES],
     /// Marks that instances and verifications have handed over.
     pub marks: Marks,
     /// How far history has been moved.
@@ -45,6 +51,8 @@ pub struct Control {
     pub retreating: bool,
     /// A rollback past the gate is under way (R20).
     pub forced: bool,
+    /// A forced rollback has ended, and not everybody has ended what began before it (R20, R26).
+    pub draining: bool,
     /// After a restore, the instances that have not reported yet, a bit each.
     pub unheard: u8,
 }
@@ -71,6 +79,7 @@ impl State {
         };
         let ticks = [
             control.suspected.as_mut(),
+            control.doubted.as_mut(),
             backfill,
             control.last_repair.as_mut(),
             control.dual_write_since.as_mut(),
@@ -122,8 +131,17 @@ impl Protocol {
             if control.unheard & 1 << i != 0 {
                 actions.push(Action::Report(id));
             }
-            if control.unheard != 0 {
+            if control.unheard != 0 || instance.left {
                 continue;
+            }
+            // Instances are alike: one of them, the last, is the one that leaves.
+            let last = i + 1 == self.scope.instances;
+            if state.left.leaves > 0 && member && last && self.may_leave(state, id) {
+                actions.push(Action::Leave(id));
+            }
+            let landed = control.landing[i] & !self.landing(instance) != 0;
+            if member && (landed || (self.scope.tells && self.has_doubts(state, id))) {
+                actions.push(Action::Tell(id));
             }
             if !instance.registered {
                 actions.push(Action::Register(id));
@@ -145,7 +163,8 @@ impl Protocol {
                     actions.push(Action::Publish(place as u8));
                 } else if state.left.forced > 0
                     && next.step == Some(Step::Hold { forward: false })
-                    && self.waited_for(state)
+                    && control.unheard == 0
+                    && self.runs_ended(state)
                 {
                     actions.push(Action::Force(place as u8));
                 }
@@ -168,6 +187,10 @@ impl Protocol {
         if control.forced {
             return true;
         }
+        let moving = self.plans.of(control.published).moving(&self.plans.entries[next.plan as usize]);
+        if matches!(next.step, Some(Step::Move { .. })) && self.may_land_on(state, moving) {
+            return false;
+        }
         match next.gate.answer(&self.evidence(state, next)) {
             Answer::Go => true,
             Answer::NoGo(blockers) => blockers.iter().all(|blocker| self.waived(blocker)),
@@ -176,8 +199,12 @@ impl Protocol {
 
     /// Everybody that a revision waits for has ended what was begun.
     fn waited_for(&self, state: &State) -> bool {
-        self.acknowledged_everywhere(state)
-            && state.backfill.is_none()
+        self.acknowledged_everywhere(state) && self.runs_ended(state)
+    }
+
+    /// No backfill and no repair of its own is under way, nor a put of the backfill.
+    fn runs_ended(&self, state: &State) -> bool {
+        state.backfill.is_none()
             && state.linger_passed(Owner::Backfill)
             && !self.repairs_hold(state, None, state.control.published)
     }
@@ -195,6 +222,7 @@ impl Protocol {
     fn forced_to_the_end(&self, state: &mut State) {
         state.control.forced = false;
         state.control.suspects |= FORCED;
+        state.control.draining = !self.dropped(Rule::ForcedDrain);
         state.control.suspected = Some(state.now());
     }
 
@@ -213,11 +241,19 @@ impl Protocol {
     pub fn evidence(&self, state: &State, next: &Next) -> Evidence {
         let control = &state.control;
         let moving = self.plans.of(control.published).moving(&self.plans.entries[next.plan as usize]);
-        let marks = control.marks.rows.iter().zip(moving).filter(|(mark, moves)| mark.is_some() && *moves).count();
+        let stops = |row: usize| {
+            let equal = state.cell(Side::Source, row as u8) == state.cell(Side::Target, row as u8);
+            control.marks.rows[row].is_some_and(|mark| mark.lingering == 0 || !equal || !self.dropped(Rule::MoveWaits))
+        };
+        let marks = (0..ROWS).filter(|row| moving[*row] && stops(*row)).count();
+        let suspect = control.suspects != 0 || control.doubted.is_some();
         let repairs_running = state.repairs.iter().flatten().filter(|repair| repair.home.is_none()).count();
         Evidence {
             marks: marks as u64,
-            suspects: if control.suspects == 0 { Vec::new() } else { vec![String::new()] },
+            suspects: if suspect { vec![String::new()] } else { Vec::new() },
+            tables_in_doubt: Vec::new(),
+            unchecked_writers: Vec::new(),
+            different_operations: Vec::new(),
             repairs_running: repairs_running as u64,
             backfill: control.backfill,
             last_repair: control.last_repair,
@@ -240,7 +276,10 @@ impl Protocol {
             }
             Blocker::VerificationTooOld(_) => self.dropped(Rule::GateFresh) || self.dropped(Rule::GateVerified),
             Blocker::ChecksNotFull => self.dropped(Rule::FullChecks),
-            Blocker::BypassingWriter(_) => false,
+            Blocker::BypassingWriter(_)
+            | Blocker::TableSuspect(_)
+            | Blocker::CannotCheck(_)
+            | Blocker::OperationsDiffer(_) => false,
         }
     }
 
@@ -287,9 +326,26 @@ impl Protocol {
             state.control.entering = false;
             state.control.dual_write_since = Some(state.now());
         }
-        if self.plans.of(state.control.published).full_checks() && state.control.full_checks_since.is_none() {
+        if state.control.draining {
+            state.control.draining = false;
+            state.control.suspected = Some(state.now());
+        }
+        let plan = self.plans.of(state.control.published);
+        if plan.full_checks() && state.control.full_checks_since.is_none() && self.all_can_check(state) {
             state.control.full_checks_since = Some(state.now());
         }
+        // Where nothing is mirrored any more, no row has to be equal: what was marked is forgotten.
+        for (row, decision) in plan.decisions.iter().enumerate().filter(|(_, decision)| !decision.stage.is_mirrored()) {
+            debug_assert!(!decision.held, "authority moves only where rows are mirrored");
+            state.control.marks.rows[row] = None;
+            state.instances.iter_mut().for_each(|instance| instance.marks.rows[row] = None);
+        }
+    }
+
+    /// Every member can check what it writes (R25).
+    fn all_can_check(&self, state: &State) -> bool {
+        let mut members = state.control.members.iter().zip(0..);
+        self.dropped(Rule::WhoCanCheck) || members.all(|(member, id)| member.is_none() || self.can_check(id))
     }
 
     /// An instance starts: it registers and gets its first plan in one transaction (R3).
@@ -326,6 +382,9 @@ impl Protocol {
         let instance = &mut state.instances[id as usize];
         instance.registered = true;
         state.control.members[id as usize] = instance.plan;
+        if !self.all_can_check(state) {
+            state.control.full_checks_since = None;
+        }
         self.told(state);
     }
 
@@ -339,12 +398,64 @@ impl Protocol {
         let instance = &mut state.instances[id as usize];
         state.control.members[id as usize] = instance.plan;
         if !self.dropped(Rule::MarksWithAck) {
-            for (row, mark) in instance.marks.rows.iter_mut().enumerate() {
-                if let Some(mark) = mark.take() {
-                    state.control.marks.set(row as u8, mark.lingering, mark.payload);
-                }
+            self.hand_over(state, id);
+        }
+        state.control.landing[id as usize] = self.landing(&state.instances[id as usize]);
+        self.told(state);
+    }
+
+    fn hand_over(&self, state: &mut State, id: u8) {
+        for (row, mark) in state.instances[id as usize].marks.rows.iter_mut().enumerate() {
+            if let Some(mark) = mark.take() {
+                state.control.marks.set(row as u8, mark);
             }
         }
+        if self.has_doubts(state, id) {
+            state.control.reported[id as usize] = state.instances[id as usize].raised;
+            state.control.doubted = Some(state.now());
+        }
+    }
+
+    /// The instance has found the table suspect since it last reported that.
+    #[must_use]
+    pub fn has_doubts(&self, state: &State, id: u8) -> bool {
+        let reported = state.control.reported[id as usize];
+        let silent = reported > 0 && self.dropped(Rule::ReportEachTime);
+        state.instances[id as usize].raised > reported && !silent
+    }
+
+    /// An instance reports what may still land, with the marks and the suspicion that it has (R24, R26).
+    pub fn tell(&self, state: &mut State, id: u8) {
+        self.hand_over(state, id);
+        state.control.landing[id as usize] &= self.landing(&state.instances[id as usize]);
+    }
+
+    /// Nothing of the instance is under way.
+    fn may_leave(&self, state: &State, id: u8) -> bool {
+        let repairs = state.repairs.iter().flatten().any(|repair| repair.home == Some(id));
+        let idle = state.instances[id as usize].operations.iter().all(Option::is_none);
+        idle && (!repairs || self.dropped(Rule::NoRepair))
+    }
+
+    /// An instance says goodbye, and hands over what it knows (R30).
+    pub fn leave(&self, state: &mut State, id: u8) {
+        state.left.leaves -= 1;
+        let marks = state.instances[id as usize].marks;
+        if !self.dropped(Rule::GoodbyeMarks) {
+            self.hand_over(state, id);
+        }
+        state.control.members[id as usize] = None;
+        state.control.reported[id as usize] = 0;
+        state.control.landing[id as usize] = 0;
+        let instance = &mut state.instances[id as usize];
+        let plan = instance.plan;
+        *instance = match (self.dropped(Rule::NoOperation), self.dropped(Rule::NoRepair)) {
+            (false, false) => Instance { plan, ..Instance::default() },
+            (_, repairs) => {
+                let marks = if repairs { marks } else { Marks::default() };
+                Instance { left: true, up: true, registered: true, marks, plan, ..Instance::default() }
+            }
+        };
         self.told(state);
     }
 

@@ -58,6 +58,7 @@ impl Protocol {
         }
         // A converged scope begins in the quiet after a verification that a gate can rely on.
         let verified = Verification { began: Tick(4), verdict: Verdict::Verified };
+        let able = instances.iter().zip(0..).all(|(instance, id)| !instance.up || self.can_check(id));
         let control = Control {
             published: revision,
             incarnation: 1,
@@ -65,13 +66,17 @@ impl Protocol {
             silent: 0,
             suspects: 0,
             suspected: None,
+            reported: [0; INSTANCES],
+            doubted: None,
+            landing: [0; INSTANCES],
+            draining: false,
             marks: Marks::default(),
             backfill: if scope.converged { BackfillState::Complete(Tick(2)) } else { BackfillState::NotStarted },
             backfilled: [scope.converged; ROWS],
             last_repair: None,
             dual_write_since: scope.converged.then_some(Tick(1)),
             entering: false,
-            full_checks_since: scope.ways.checked.then_some(Tick(3)),
+            full_checks_since: (scope.ways.checked && able).then_some(Tick(3)),
             verification: (scope.converged && scope.ways.checked).then_some(verified),
             retreating: false,
             forced: false,
@@ -103,6 +108,8 @@ impl Protocol {
             Action::Receive(id) => self.receive(state, id),
             Action::Acknowledge(id) => self.acknowledge(state, id),
             Action::Crash(id) => self.crash(state, id),
+            Action::Leave(id) => self.leave(state, id),
+            Action::Tell(id) => self.tell(state, id),
             Action::FallBack(id) => self.fall_back(state, id),
             Action::Publish(place) => self.publish(state, place)?,
             Action::Force(place) => self.force(state, place)?,

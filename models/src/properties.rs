@@ -3,6 +3,7 @@
 //! P1 (the caller's answer is the authority's) holds by construction here: no path of the model hands the outcome of a
 //! secondary call to a caller. Its tests are those of the library.
 
+use crate::application::At;
 use crate::model::Protocol;
 use crate::scopes::{Reach, Scope};
 use crate::state::State;
@@ -30,6 +31,7 @@ pub fn of(scope: &Scope) -> Vec<Property<Protocol>> {
         Property::always(CONVERGENCE, |protocol: &Protocol, state| protocol.keeps(protocol.converged(state))),
         Property::always(NOTHING_LOST, |protocol: &Protocol, state| protocol.keeps(protocol.nothing_lost(state))),
     ];
+    properties.retain(|property| scope.only.is_none_or(|only| property.name == only));
     properties.extend(scope.reach.iter().map(|reach| reach.property()));
     properties
 }
@@ -48,6 +50,11 @@ impl Reach {
             Reach::BackFromShadow => |_, state| back_from(state, Stage::Shadow),
             Reach::BackFromLive => |_, state| back_from(state, Stage::Live),
             Reach::BackFromRampDown => |_, state| back_from(state, Stage::RampDown),
+            Reach::MovedBesideLinger => |protocol, state| {
+                let phase = protocol.plans.of(state.control.published).plan.phase();
+                let mut operations = state.instances.iter().flat_map(|instance| instance.operations).flatten();
+                matches!(phase, Phase::Move { .. }) && operations.any(|operation| operation.at == At::Linger)
+            },
             Reach::Abandoned => |protocol, state| {
                 // Held once (two revisions at least), settled again where it began.
                 let plan = protocol.plans.of(state.control.published);
@@ -79,7 +86,7 @@ impl Protocol {
     fn quiet(&self, state: &State) -> bool {
         let control = &state.control;
         let idle = |instance: &crate::application::Instance| instance.operations.iter().all(Option::is_none);
-        let agreed = |instance: &crate::application::Instance| !instance.up || instance.plan == Some(control.published);
+        let agreed = |i: &crate::application::Instance| !i.up || i.left || i.plan == Some(control.published);
         state.instances.iter().all(|instance| idle(instance) && agreed(instance))
             && state.late.iter().all(Option::is_none)
             && state.backfill.is_none()
@@ -92,8 +99,11 @@ impl Protocol {
     /// an unfinished backfill; and, when several instances write and their overlaps are not all checked, the gate.
     fn converged(&self, state: &State) -> bool {
         let control = &state.control;
-        let marked = !control.marks.is_empty() || state.instances.iter().any(|instance| !instance.marks.is_empty());
-        let told = marked || control.suspects != 0 || !matches!(control.backfill, BackfillState::Complete(_));
+        let members = || state.instances.iter().zip(0..).filter(|(instance, _)| !instance.left);
+        let marked = !control.marks.is_empty() || members().any(|(instance, _)| !instance.marks.is_empty());
+        let doubted = control.doubted.is_some() || members().any(|(_, id)| self.has_doubts(state, id));
+        let told =
+            marked || doubted || control.suspects != 0 || !matches!(control.backfill, BackfillState::Complete(_));
         if told || state.ghost.waived || !self.quiet(state) || !(self.scope.lone_writer || self.gate_is_open(state)) {
             return true;
         }
@@ -117,7 +127,7 @@ impl Protocol {
     /// every acknowledged increment.
     fn nothing_lost(&self, state: &State) -> bool {
         let control = &state.control;
-        let agreed = state.instances.iter().all(|i| !i.up || i.plan == Some(control.published));
+        let agreed = state.instances.iter().all(|i| !i.up || i.left || i.plan == Some(control.published));
         if !agreed || control.unheard != 0 || state.ghost.waived {
             return true;
         }

@@ -1,11 +1,11 @@
 //! Repairs (R6), inside an instance from its own marks, or as a process of their own from the marks of the control plane.
 
 use crate::action::{Action, Outcome};
-use crate::application::{Mark, Marks};
+use crate::application::{Mark, Operation};
 use crate::model::Protocol;
 use crate::rules::Rule;
 use crate::state::State;
-use crate::store::{Call, Change, Owner, Value};
+use crate::store::{Call, Change, Owner, ROWS, Value};
 use crossfade_core::{Effect, Revision, Side};
 
 /// A repair of one row under way.
@@ -15,6 +15,8 @@ pub struct Repair {
     pub number: u8,
     /// The instance that it runs in; none for a process of its own.
     pub home: Option<u8>,
+    /// The mark has been handed over: it is the control plane's.
+    pub handed: bool,
     /// Its row.
     pub row: u8,
     /// The revision that it holds.
@@ -41,15 +43,22 @@ pub enum RepairAt {
 }
 
 impl Protocol {
-    fn marks<'a>(&self, state: &'a State, home: Option<u8>) -> &'a Marks {
+    /// The mark of a row, and whether the control plane has it: an instance goes on with marks that were handed over.
+    fn marked(&self, state: &State, home: Option<u8>, row: u8) -> Option<(Mark, bool)> {
+        let handed = state.control.marks.rows[row as usize].map(|mark| (mark, true));
         match home {
-            Some(instance) => &state.instances[instance as usize].marks,
-            None => &state.control.marks,
+            Some(instance) => {
+                let instance = &state.instances[instance as usize];
+                let own = instance.marks.rows[row as usize].map(|mark| (mark, false));
+                own.or(handed.filter(|_| !instance.left))
+            }
+            None => handed,
         }
     }
 
     /// The side that a repair of this row takes for the authority; none where nothing is mirrored.
-    fn repaired_from(&self, revision: Revision, row: u8) -> Option<Side> {
+    fn repaired_from(&self, revision: Revision, row: u8, mark: &Mark) -> Option<Side> {
+        let row = if self.dropped(Rule::TablesHalfOpen) { mark.of } else { row };
         let stage = self.plans.of(revision).decisions[row as usize].stage;
         stage.is_mirrored().then(|| stage.authority())
     }
@@ -63,15 +72,16 @@ impl Protocol {
     /// What repairs may do next.
     pub fn repair_actions(&self, state: &State, actions: &mut Vec<Action>) {
         if state.left.repairs > 0 && state.repairs.iter().any(Option::is_none) {
-            let inside = state.instances.iter().enumerate().filter(|(_, instance)| instance.up);
+            let inside = state.instances.iter().enumerate();
+            let inside = inside.filter(|(_, i)| i.up && (!i.left || self.dropped(Rule::NoRepair)));
             let inside = inside.map(|(id, instance)| (Some(id as u8), instance.plan));
-            let homes = inside.filter(|_| self.scope.repairs_inside).chain([(None, Some(state.control.published))]);
+            let alone = (!self.scope.only_inside).then_some((None, Some(state.control.published)));
+            let homes = inside.filter(|_| self.scope.repairs_inside).chain(alone);
             for (home, revision) in homes {
-                for (row, mark) in self.marks(state, home).rows.iter().enumerate() {
-                    let row = row as u8;
-                    if let (Some(mark), Some(revision)) = (mark, revision)
-                        && self.repaired_from(revision, row).is_some()
-                        && self.marked_long_enough(state, mark)
+                for row in 0..ROWS as u8 {
+                    if let (Some((mark, _)), Some(revision)) = (self.marked(state, home, row), revision)
+                        && self.repaired_from(revision, row, &mark).is_some()
+                        && self.marked_long_enough(state, row, &mark)
                     {
                         actions.push(Action::RepairBegin(home, row));
                     }
@@ -103,8 +113,15 @@ impl Protocol {
         }
     }
 
-    fn marked_long_enough(&self, state: &State, mark: &Mark) -> bool {
+    fn marked_long_enough(&self, state: &State, row: u8, mark: &Mark) -> bool {
         let waits = |number: u8| mark.lingering & 1 << number != 0;
+        let mut operations = state.instances.iter().flat_map(|instance| instance.operations).flatten();
+        let writes = |operation: &Operation| operation.row == row && operation.write().is_some();
+        if operations.any(|operation| {
+            mark.under_way & 1 << operation.number != 0 || (self.scope.quiet_repairs && writes(&operation))
+        }) {
+            return false;
+        }
         self.dropped(Rule::RepairLinger)
             || !state.late.iter().flatten().any(|late| match late.call.owner {
                 Owner::Operation(number) => waits(number),
@@ -114,7 +131,7 @@ impl Protocol {
 
     /// A repair begins with the mark that it finds.
     pub fn repair_begin(&self, state: &mut State, home: Option<u8>, row: u8) -> Option<()> {
-        let mark = self.marks(state, home).rows[row as usize]?;
+        let (mark, handed) = self.marked(state, home, row)?;
         let revision = match home {
             Some(instance) => state.instances[instance as usize].plan?,
             None => state.control.published,
@@ -126,19 +143,21 @@ impl Protocol {
             _ => RepairAt::One,
         };
         let place = state.repairs.iter_mut().find(|place| place.is_none())?;
-        *place = Some(Repair { number, home, row, revision, mark, at });
+        *place = Some(Repair { number, home, handed, row, revision, mark, at });
         Some(())
     }
 
     /// A repair takes its next step.
     pub fn repair_step(&self, state: &mut State, place: u8, outcome: Outcome) -> Option<()> {
         let repair = state.repairs[place as usize]?;
-        let authority = self.repaired_from(repair.revision, repair.row)?;
+        let authority = self.repaired_from(repair.revision, repair.row, &repair.mark)?;
         let secondary = authority.other();
         let first = self.reads_first(authority, Rule::RepairOrder);
         let read = |state: &State, side: Side| match outcome {
             Outcome::Lagging => state.stores[side as usize].replica[repair.row as usize],
-            Outcome::Applied | Outcome::Refused | Outcome::Lost | Outcome::Dropped => state.cell(side, repair.row),
+            Outcome::Applied | Outcome::Refused | Outcome::Lost | Outcome::Dropped | Outcome::Skipped => {
+                state.cell(side, repair.row)
+            }
         };
         let next = match repair.at {
             RepairAt::One => Some(RepairAt::Other(read(state, first))),
@@ -179,8 +198,8 @@ impl Protocol {
 
     fn repaired(&self, state: &mut State, repair: &Repair) {
         let marks = match repair.home {
-            Some(instance) => &mut state.instances[instance as usize].marks,
-            None => &mut state.control.marks,
+            Some(instance) if !repair.handed => &mut state.instances[instance as usize].marks,
+            Some(_) | None => &mut state.control.marks,
         };
         let mark = &mut marks.rows[repair.row as usize];
         let same = mark.is_some_and(|mark| mark.generation == repair.mark.generation);

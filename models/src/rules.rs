@@ -59,6 +59,7 @@ rules! {
     MarkUnknown = 5 "mark-unknown", "A row is marked when the outcome of its secondary write is unknown.", "an ambiguous secondary write leaves no mark";
     MarkAuthority = 5 "mark-authority", "A row is marked when its authoritative write was anything but a success or a definite refusal.", "an ambiguous authoritative write leaves no mark";
     MarkOverlap = 5 "mark-overlap", "A row is marked when dual writes of it overlapped.", "overlapping dual writes leave no mark";
+    LateOverlap = 5 "late-overlap", "A write overlaps with an earlier write of its row whose effect on the authority may still land.", "a write overlaps only with writes whose call of the authority has not been given up";
     FullChecks = 5 "full-checks", "From the start of the verification that a gate relies on until the move, every dual write is checked after the fact.", "dual writes are not checked";
     ChecksFirst = 5 "checks-first", "Full checking is acknowledged everywhere before that verification starts.", "full checking counts from its publication";
     CheckOwned = 5 "check-owned", "The check belongs to the operation.", "an operation ends before its check";
@@ -67,6 +68,7 @@ rules! {
     RepairOrder = 6 "secondary-first", "A repair reads the secondary before the authority: then compare-and-set holds even against a put that lands after its declared linger.", "a repair reads the authority, then the secondary";
     RepairReread = 6 "read-again", "A repair reads the authority again after its put and loops until that agrees.", "a repair is done with its put";
     RepairLinger = 6 "wait-out-linger", "The reads that clear a mark begin after the linger of what set it.", "a repair starts at once";
+    EffectsUnderWay = 6 "effects-under-way", "A mark is cleared only when every effect on its row that was under way when the mark was set has ended.", "a repair waits only for the effects whose answer was lost";
     Generations = 6 "generations", "A repair clears only the mark that it began with.", "a repair clears whatever mark is on the row";
     RepairHolds = 6 "repair-holds", "A repair holds its revision like an instance: no authority moves while one runs.", "nobody waits for repairs";
     GateMarks = 7 "gate-marks", "Authority moves only when no row of the moving keys is marked.", "marks do not stop a move";
@@ -98,6 +100,26 @@ rules! {
     ReportIsNoAck = 21 "report-is-no-acknowledgement", "What an instance reports to a restored control plane is not acknowledged by that.", "an instance's report counts as its acknowledgement";
     RestoredSuspects = 21 "restored-suspects", "After a restore the migration is suspect.", "what the backup says was shown is believed";
     LinearizableReads = 22 "linearizable-reads", "Reads that decide are linearizable.", "a repair may read the value before the last one, as from a replica";
+    Tables = 23 "tables", "Marks and repairs go by table and row key.", "marks and repairs go by the row key alone, and read the rows of the table that was attached first";
+    TablesHalfOpen = 23 "tables-half-open", "A repair takes its direction from the cohort key of the row that it reads.", "a repair takes its direction from the cohort key of the row that was marked, and reads the row with the same row key in the table that was attached first";
+    WholeOverlap = 24 "overlap", "A write whose rows are not known makes its table suspect when it overlaps with another write of the table, from the beginning of its call of the authority until its effect on the secondary has ended.", "only writes of known rows overlap";
+    WholeElsewhere = 24 "other-instances", "A predicate write makes its table suspect whenever another instance may write the table.", "only overlap within the instance makes the table suspect";
+    WholeFailed = 24 "failure", "A write whose rows are not known makes its table suspect when it failed on the secondary or its outcome is unknown.", "a predicate write that failed on the secondary leaves nothing behind";
+    ReportEachTime = 24 "reported-each-time", "Suspicion of a table is counted, and each increase is reported.", "an instance reports the suspicion of a table once";
+    ClearedLater = 24 "cleared-later", "Only a verification that began after the last report clears the suspicion of a table.", "a verification that was already running clears the suspicion of a table";
+    RowsMeanwhile = 24 "rows-meanwhile", "When the database's answer names the row of an insert, the row is marked if any write of it began or ended meanwhile.", "only writes that are still under way count when the answer names the row";
+    WholeToTheEnd = 24 "predicate-to-the-end", "A predicate write conflicts with every write of its table to its end, even when the authority's answer names the rows that it changed.", "once the authority's answer names the rows that a predicate write changed, only writes of those rows overlap with it";
+    WhoCanCheck = 25 "who-can-check", "Full checks count only while every registered instance can check every table that it writes.", "an instance that cannot check counts as one that checks";
+    DoubtIsMark = 25 "doubt", "A check that cannot run marks its row.", "a check that cannot run passes";
+    SingleLinger = 26 "single-write", "The acknowledgement of a revision that changes the route of a bucket waits for effects on one side alone that may still land there.", "an acknowledgement does not wait for a write that began at off and may still land";
+    SecondaryLinger = 26 "secondary-write", "The acknowledgement of a revision that changes the route of a bucket waits for effects of dual writes that may still land there.", "an acknowledgement does not wait for a dual write that may still land";
+    MoveWaits = 26 "move-waits", "Authority moves only when no effect may still land on a moving bucket.", "a row that is equal on both sides at the moment does not stop a move, although an effect may still land on it";
+    MoveWaitsWhole = 26 "move-waits-for-whole", "Authority moves only when no predicate write may still land.", "a verification that began after a predicate write was given up is enough for a move";
+    ReportTogether = 26 "reported-together", "The report that an effect can no longer land carries the marks and the suspicion that it left.", "the control plane learns first that an effect can no longer land, and later what it left";
+    ForcedDrain = 26 "verified-after-drain", "The waiver of a forced rollback ends only with a verification that began after every operation from before the rollback had ended.", "the waiver ends with a verification that began after the last revision of the rollback was published";
+    NoOperation = 30 "no-operation", "After its goodbye an instance begins no operation.", "an instance goes on under the plan that it had when it said goodbye";
+    NoRepair = 30 "no-repair", "The repairs of an instance end with its goodbye.", "an instance goes on repairing under the plan that it had when it said goodbye";
+    GoodbyeMarks = 30 "marks-with-goodbye", "The goodbye carries every mark of the instance.", "marks that the instance has not handed over end with it";
 }
 
 impl Rule {
@@ -116,7 +138,7 @@ impl fmt::Display for Rule {
 
 /// The clauses that a run does without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub struct Dropped(u64);
+pub struct Dropped(u128);
 
 impl Dropped {
     /// Every rule holds.
@@ -125,18 +147,18 @@ impl Dropped {
     /// All rules but this one hold.
     #[must_use]
     pub const fn only(rule: Rule) -> Dropped {
-        Dropped(1 << rule as u64)
+        Dropped(1 << rule as u32)
     }
 
     /// This one too is dropped.
     #[must_use]
     pub const fn and(self, rule: Rule) -> Dropped {
-        Dropped(self.0 | 1 << rule as u64)
+        Dropped(self.0 | 1 << rule as u32)
     }
 
     /// Whether the rule is dropped.
     #[must_use]
     pub const fn contains(self, rule: Rule) -> bool {
-        self.0 & 1 << rule as u64 != 0
+        self.0 & 1 << rule as u32 != 0
     }
 }

@@ -69,6 +69,10 @@ pub struct Budget {
     pub lost_flags: u8,
     /// Rollbacks that the operator forces.
     pub forced: u8,
+    /// Secondary writes that do not wait for their turn and are not made: over budget, or a turn that comes too late.
+    pub skips: u8,
+    /// Instances that say goodbye.
+    pub leaves: u8,
 }
 
 /// How many values a row can have had.

@@ -28,12 +28,15 @@ pub enum Change {
     Set(Value),
     /// Add one.
     Add,
+    /// Delete every row: a predicate that every row meets, evaluated where the call lands.
+    Clear,
 }
 
 impl Change {
     fn on(self, old: Value) -> Value {
         match self {
             Change::Set(value) => value,
+            Change::Clear => None,
             Change::Add => Some(old.unwrap_or(0) + 1),
         }
     }
@@ -88,6 +91,12 @@ impl State {
 
     /// Carries a call out; none when the row held something else than expected.
     pub fn apply(&mut self, call: Call, replicas: bool) -> Option<Value> {
+        if call.change == Change::Clear {
+            for row in 0..ROWS as u8 {
+                self.apply(Call { row, change: Change::Set(None), ..call }, replicas);
+            }
+            return None;
+        }
         let store = &mut self.stores[call.side as usize];
         let cell = &mut store.rows[call.row as usize];
         if call.expected.is_some_and(|expected| expected != *cell) {

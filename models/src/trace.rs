@@ -5,7 +5,6 @@ use crate::application::{At, Operation, Work, Write};
 use crate::backfill::BackfillAt;
 use crate::check::Broken;
 use crate::model::Protocol;
-use crate::plans::KEYS;
 use crate::properties::{CONVERGENCE, REGULAR_READS};
 use crate::repair::RepairAt;
 use crate::rules::Rule;
@@ -63,7 +62,7 @@ fn cells(protocol: &Protocol, state: &State) -> String {
     let side = |side: Side| {
         let rows = (0..protocol.scope.rows as u8).map(|row| match protocol.scope.rows {
             1 => value(state.cell(side, row)),
-            _ => format!("{} {}", KEYS[row as usize], value(state.cell(side, row))),
+            _ => format!("{} {}", protocol.scope.names[row as usize], value(state.cell(side, row))),
         });
         rows.collect::<Vec<_>>().join(", ")
     };
@@ -149,6 +148,11 @@ impl Teller<'_> {
                 (instance(id), format!("acknowledges revision {}{marks}", self.after.control.published))
             }
             Action::Crash(id) => (instance(id), "dies".to_owned()),
+            Action::Leave(id) => {
+                let stays = if self.after.instances[id as usize].up { ", and runs on" } else { "" };
+                (instance(id), format!("says goodbye{stays}"))
+            }
+            Action::Tell(id) => (instance(id), self.reports(id)),
             Action::FallBack(id) => (instance(id), "loses the plan source and falls back to off".to_owned()),
             Action::Publish(_) => {
                 (control(), format!("publishes {}", revision(self.protocol, self.after.control.published)))
@@ -178,11 +182,19 @@ impl Teller<'_> {
 
     /// Which row, where there are two.
     fn of(&self, row: u8) -> String {
-        if self.protocol.scope.rows == 1 { String::new() } else { format!(" of {}", KEYS[row as usize]) }
+        if self.protocol.scope.rows == 1 {
+            String::new()
+        } else {
+            format!(" of {}", self.protocol.scope.names[row as usize])
+        }
     }
 
     fn with(&self, row: u8) -> String {
-        if self.protocol.scope.rows == 1 { String::new() } else { format!(" with {}", KEYS[row as usize]) }
+        if self.protocol.scope.rows == 1 {
+            String::new()
+        } else {
+            format!(" with {}", self.protocol.scope.names[row as usize])
+        }
     }
 
     fn cell(&self, side: Side, row: u8) -> String {
@@ -197,6 +209,8 @@ impl Teller<'_> {
         match work {
             Work::Read => format!("begins to read{}{under}", self.of(row)),
             Work::ReadBoth => format!("begins to read both rows (revision {plan})"),
+            Work::Write(write @ Write::Clear) => format!("begins to {}{under}", written(write, number)),
+            Work::Write(write @ Write::Insert) => format!("begins to {}{under}", written(write, number)),
             Work::Write(write) => format!("begins to {}{}{under}", written(write, number), self.of(row)),
             Work::Transaction(write) => {
                 format!("opens a transaction to {}{}{under}", written(write, number), self.of(row))
@@ -215,8 +229,14 @@ impl Teller<'_> {
     fn steps(&self, id: u8, slot: u8, outcome: Outcome) -> String {
         let (before, after) = (&self.before.instances[id as usize], &self.after.instances[id as usize]);
         let Some(operation) = before.operations[slot as usize] else { return String::new() };
-        let marked = if before.marks == after.marks { "" } else { "; the row is marked" };
-        format!("{}{marked}", self.operation(&operation, id, outcome))
+        let mixed = self.protocol.dropped(Rule::Tables) || self.protocol.dropped(Rule::TablesHalfOpen);
+        let marked = match (before.marks == after.marks, mixed) {
+            (true, _) => "",
+            (false, true) => "; row key 42 is marked",
+            (false, false) => "; the row is marked",
+        };
+        let suspect = if before.raised == after.raised { "" } else { "; the table is suspect" };
+        format!("{}{marked}{suspect}", self.operation(&operation, id, outcome))
     }
 
     fn operation(&self, operation: &Operation, id: u8, outcome: Outcome) -> String {
@@ -237,18 +257,49 @@ impl Teller<'_> {
             (At::Authority, Outcome::Lost) => {
                 format!("calls the {authority}; the answer is lost: an error to the caller")
             }
+            (At::Authority, _) if operation.write() == Some(Write::Insert) => {
+                format!("has the {authority}, its authority, at {}; the answer is on its way", held(authority))
+            }
+            (At::Answer, _) => "gets the answer, which names the row: acknowledged".to_owned(),
+            (At::Authority | At::Secondary(_), Outcome::Applied) if operation.clears() => {
+                let (side, role) = match operation.at {
+                    At::Authority => (authority, "its authority: acknowledged"),
+                    _ => (secondary, "the secondary"),
+                };
+                format!("deletes every row of the {side}, {role}")
+            }
             (At::Authority, _) => {
                 format!("has the {authority}, its authority, at {}: acknowledged", held(authority))
             }
             (At::Secondary(_), _) if stage.write_route().secondary.is_none() => "finds no secondary".to_owned(),
             (At::Secondary(_), Outcome::Refused) => format!("is refused by the {secondary}, the secondary"),
             (At::Secondary(_), Outcome::Lost) => format!("calls the {secondary}, the secondary; the answer is lost"),
+            (At::Secondary(_), Outcome::Skipped) => {
+                format!("does not call the {secondary}, the secondary: over budget")
+            }
+            (At::CheckAuthority | At::CheckSecondary(_), Outcome::Lost) => {
+                "loses its connection in the check".to_owned()
+            }
             (At::Secondary(_), Outcome::Dropped) => "goes away after the commit: the mirror never runs".to_owned(),
             (At::Secondary(_), _) => format!("has the {secondary}, the secondary, at {}", held(secondary)),
             (At::CheckAuthority, _) => format!("checks: reads {} from the {authority}", self.cell(authority, row)),
             (At::CheckSecondary(_), _) => format!("checks: reads {} from the {secondary}", self.cell(secondary, row)),
             (At::Linger, _) => "ends: its linger has passed".to_owned(),
         }
+    }
+
+    fn reports(&self, id: u8) -> String {
+        let (before, after) = (&self.before.control, &self.after.control);
+        let landed = before.landing[id as usize] != after.landing[id as usize];
+        let suspect = before.reported[id as usize] != after.reported[id as usize];
+        let marks = before.marks != after.marks;
+        let parts = [
+            (landed, "what it has called can no longer land"),
+            (suspect, "the table is suspect"),
+            (marks, "its marks"),
+        ];
+        let parts: Vec<_> = parts.into_iter().filter(|(said, _)| *said).map(|(_, what)| what).collect();
+        format!("reports: {}", parts.join(", "))
     }
 
     fn starts(&self, id: u8) -> String {
@@ -278,7 +329,8 @@ impl Teller<'_> {
     fn repairs(&self, place: u8, outcome: Outcome) -> (String, String) {
         let Some(repair) = self.before.repairs[place as usize] else { return Default::default() };
         let row = repair.row;
-        let stage = self.protocol.plans.of(repair.revision).decisions[row as usize].stage;
+        let of = if self.protocol.dropped(Rule::TablesHalfOpen) { repair.mark.of } else { row };
+        let stage = self.protocol.plans.of(repair.revision).decisions[of as usize].stage;
         let (authority, secondary) = (stage.authority(), stage.authority().other());
         let first = self.protocol.reads_first(authority, Rule::RepairOrder);
         let read = |side: Side| match outcome {
@@ -286,9 +338,9 @@ impl Teller<'_> {
                 let seen = self.before.stores[side as usize].replica[row as usize];
                 format!("reads {} from a lagging replica of the {side}", value(seen))
             }
-            Outcome::Applied | Outcome::Refused | Outcome::Lost | Outcome::Dropped => {
+            Outcome::Applied | Outcome::Refused | Outcome::Lost | Outcome::Dropped | Outcome::Skipped => {
                 let role = if side == authority { ", its authority" } else { "" };
-                format!("reads {} from the {side}{role}", self.cell(side, row))
+                format!("reads {}{} from the {side}{role}", self.cell(side, row), self.of(row))
             }
         };
         let what = match repair.at {
@@ -346,6 +398,8 @@ fn written(write: Write, number: u8) -> String {
         Write::PutOne => "write 1".to_owned(),
         Write::Delete => "delete".to_owned(),
         Write::Increment => "add 1".to_owned(),
+        Write::Clear => "delete all rows by a predicate".to_owned(),
+        Write::Insert => format!("insert {} under an id that the database makes", number + 2),
     }
 }
 
@@ -353,9 +407,9 @@ fn put(side: Side, truth: Value, seen: Value, outcome: Outcome, now: Value) -> S
     let puts = format!("puts {} over {} on the {side}", value(truth), value(seen));
     match outcome {
         Outcome::Lost => format!("{puts}; the answer is lost"),
-        Outcome::Applied | Outcome::Refused | Outcome::Dropped | Outcome::Lagging if now != seen => {
+        Outcome::Applied | Outcome::Refused | Outcome::Dropped | Outcome::Skipped | Outcome::Lagging if now != seen => {
             format!("{puts}, where there is {} by now", value(now))
         }
-        Outcome::Applied | Outcome::Refused | Outcome::Dropped | Outcome::Lagging => puts,
+        Outcome::Applied | Outcome::Refused | Outcome::Dropped | Outcome::Skipped | Outcome::Lagging => puts,
     }
 }

@@ -1,6 +1,7 @@
 //! The verification (R14): every row of both sides, mismatches read again, and "unknown" where it could not look.
 
 use crate::action::{Action, Look};
+use crate::application::Mark;
 use crate::model::Protocol;
 use crate::rules::Rule;
 use crate::state::State;
@@ -69,7 +70,8 @@ impl Protocol {
             },
             Look::Again => verifying.seen = None,
             Look::Counts => {
-                state.control.marks.set(verifying.row, 0, None);
+                let mark = Mark { generation: 0, lingering: 0, under_way: 0, of: verifying.row, payload: None };
+                state.control.marks.set(verifying.row, mark);
                 verifying.differing += 1;
                 verifying.row += 1;
                 verifying.seen = None;
@@ -104,7 +106,11 @@ impl Protocol {
         let control = &mut state.control;
         control.verification = Some(Verification { began, verdict });
         let after = control.suspected.is_none_or(|since| began > since) || self.dropped(Rule::SuspectSince);
-        if verdict == Verdict::Verified && after {
+        let later = control.doubted.is_none_or(|since| began > since) || self.dropped(Rule::ClearedLater);
+        if verdict == Verdict::Verified && later {
+            control.doubted = None;
+        }
+        if verdict == Verdict::Verified && after && !control.draining {
             control.suspects = 0;
             control.suspected = None;
             if state.ghost.waived && !state.control.forced {

@@ -182,7 +182,7 @@ await check('authority moves through an open gate, writes of some keys held for 
   const preview = await propose(page, 'live', 2.5);
   assert.match(preview, /the target becomes the authority for 2\.5 % of keys/);
   assert.match(preview, /writes of 2\.5 % of keys are held/);
-  assert.match(preview, /held for 2 s at the most/);
+  assert.match(preview, /held for 6 s at the most/);
   assert.match(preview, /way back: yes, while the source is kept converged/);
   await picture(page, 'cut-over');
   await page.click('#go');

@@ -43,7 +43,7 @@ impl EventError {
 #[crossfade::dao(refused = EventError::Refused, effect = EventError::effect)]
 pub(crate) trait EventDao {
     /// Writes an event.
-    #[write(key = event.user_id, row = event.id)]
+    #[write(key = event.user_id, row = event.id, mirror = replay)]
     async fn record(&self, event: &Event) -> Result<(), EventError>;
     /// A number that belongs to a user.
     #[read(key = user_id)]

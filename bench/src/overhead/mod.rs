@@ -8,6 +8,7 @@ mod batch;
 mod dao;
 mod decision;
 mod launchdarkly;
+mod marks;
 mod report;
 mod slow;
 mod stages;
@@ -48,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     drop(runtime);
     let workers = workers::measure(&stages, arguments.rounds, &progress.part("two workers"))?;
     let slow = slow::measure()?;
-    Report { rounds: arguments.rounds, decision, ready, yielding, floors, workers, slow }.print(arguments.json);
+    let marks = marks::measure(arguments.rounds)?;
+    Report { rounds: arguments.rounds, decision, ready, yielding, floors, workers, slow, marks }.print(arguments.json);
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::batch::Kind;
 use super::decision::Decision;
+use super::marks::Marks;
 use super::slow::SlowTarget;
 use super::stages::{Floors, Row, is_one_sided};
 use super::workers;
@@ -61,6 +62,7 @@ pub(crate) struct Report {
     pub(crate) floors: Floors,
     pub(crate) workers: Vec<workers::Row>,
     pub(crate) slow: SlowTarget,
+    pub(crate) marks: Marks,
 }
 
 impl Report {
@@ -85,6 +87,9 @@ impl Report {
             at_most("dual write, ns", worst(&dual_write, &|row| row.ns), 800.0),
             at_most("shadow read, ns", worst(&shadow_read, &|row| row.ns), 2_500.0),
             at_most("shadow read, caller's ns", worst(&shadow_read, &|row| row.caller_ns), 600.0),
+            at_most("a million marks, ns added to a read", self.marks.added_to_read_ns, 1_000.0),
+            at_most("a million marks, ns added to a write", self.marks.added_to_write_ns, 1_000.0),
+            at_most("a million marks, MB", self.marks.megabytes, 200.0),
             Bar {
                 name: "one side, LaunchDarkly's ns over ours, at least",
                 measured: slowest,
@@ -104,6 +109,7 @@ impl Report {
             "rows_two_workers": self.workers,
             "floors": self.floors,
             "slow_target": self.slow,
+            "marks": self.marks,
             "bars": self.bars(),
             "rounds": self.rounds,
             "runtime": "current_thread",
@@ -151,6 +157,8 @@ impl Report {
         println!("scientisto, both sides read: {scientisto_read_ns:.0} ns, {scientisto_read_allocs:.2} allocations");
         println!();
         println!("{}", self.slow);
+        println!();
+        println!("{}", self.marks);
         println!();
         for Bar { name, measured, bar, met } in self.bars() {
             println!("{} {name}: {measured:.1} (bar {bar})", if met { "met   " } else { "MISSED" });

@@ -153,7 +153,16 @@ impl Instance {
     async fn join(address: SocketAddr, name: String, number: u64, says: Arc<Mutex<Wire>>) -> anyhow::Result<Instance> {
         let base = format!("/v1/migrations/{MIGRATION}/instances");
         let (kind, host, version) = (InstanceKind::Application, "bench".to_owned(), "0".to_owned());
-        let joining = Registration { instance: name.clone(), kind, host, version, holding: None, seen: None };
+        let joining = Registration {
+            instance: name.clone(),
+            kind,
+            host,
+            version,
+            holding: None,
+            seen: None,
+            tables: None,
+            sides: Vec::new(),
+        };
         let answer = says.lock().await.post(&base, &serde_json::to_vec(&joining)?).await?.good()?;
         let registered: Registered = serde_json::from_slice(&answer)?;
         let revision = registered.publication.revision;
@@ -178,7 +187,7 @@ impl Instance {
                         return Ok(());
                     }
                     self.revision = publication.revision;
-                    let said = Acknowledgement { revision: self.revision, marks: MarkChange::default() };
+                    let said = Acknowledgement { revision: self.revision, marks: MarkChange::default(), tables: None };
                     self.say("acknowledge", &serde_json::to_vec(&said)?).await?;
                 }
                 _ = ticks.tick() => {

@@ -162,7 +162,16 @@ impl Operator {
         let instance = format!("{}-run", kind.name());
         let instances = format!("/v1/migrations/{MIGRATION}/instances");
         let (host, version) = (String::new(), String::new());
-        let joining = Registration { instance: instance.clone(), kind, host, version, holding: None, seen: None };
+        let joining = Registration {
+            instance: instance.clone(),
+            kind,
+            host,
+            version,
+            holding: None,
+            seen: None,
+            tables: None,
+            sides: Vec::new(),
+        };
         self.post(&instances, &joining).await?;
         let ends = Instant::now() + Duration::from_secs(60);
         loop {

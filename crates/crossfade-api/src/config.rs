@@ -76,6 +76,10 @@ pub struct TableConfig {
     /// What is expected of the table.
     #[serde(default)]
     pub kind: TableKind,
+    /// What becomes of rows that the target had before the migration, and that the source lacks; default: the first
+    /// backfill asks.
+    #[serde(default)]
+    pub extra: Option<ExtraRows>,
     /// A column of the target that every write of a row changes: compare-and-set goes by it.
     #[serde(default)]
     pub version: Option<String>,
@@ -88,6 +92,9 @@ pub struct TableConfig {
     /// Redis: `hash` or `json`.
     #[serde(default)]
     pub layout: Layout,
+    /// For a source without columns of its own (DynamoDB): the JSON column of the target that gets the attributes without a column.
+    #[serde(default)]
+    pub rest: Option<String>,
     /// Target attributes made from templates, and source columns that are not copied as they are.
     #[serde(default)]
     pub map: BTreeMap<String, MapConfig>,
@@ -102,6 +109,16 @@ pub enum TableKind {
     Rows,
     /// Rows expire, and may be missing in the target.
     Cache,
+}
+
+/// What becomes of rows that the target had before the migration, and that the source lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExtraRows {
+    /// A backfill deletes them, and so does a repair towards the target.
+    Delete,
+    /// They stay, and verification reports them.
+    Keep,
 }
 
 /// How Redis keeps a row.
@@ -127,23 +144,70 @@ pub enum MapConfig {
     },
     /// `column = { lossy = "float" }`: a loss that is accepted.
     Lossy(Loss),
-    /// `column = { to = "name" }`: another name in the target.
+    /// `column = { to = "name" }`, or `{ to = "name", lossy = "float" }`: another name in the target.
     Rename {
         /// The name in the target.
         to: String,
+        /// A loss that is accepted.
+        lossy: Option<Loss>,
     },
+}
+
+impl MapConfig {
+    /// The loss that the file accepts for this column of the source.
+    #[must_use]
+    pub const fn loss(&self) -> Option<Loss> {
+        match self {
+            MapConfig::Lossy(loss) => Some(*loss),
+            MapConfig::Rename { lossy, .. } => *lossy,
+            MapConfig::Template(_) | MapConfig::Ignore { .. } => None,
+        }
+    }
+
+    /// The other name of this column in the target.
+    #[must_use]
+    pub fn renamed(&self) -> Option<&str> {
+        match self {
+            MapConfig::Rename { to, .. } => Some(to),
+            MapConfig::Template(_) | MapConfig::Ignore { .. } | MapConfig::Lossy(_) => None,
+        }
+    }
 }
 
 /// A loss that the file accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Loss {
-    /// Decimals as binary floats; and floats in a store that refuses NaN or -0.
+    /// Nothing is changed: a row with a value that the target cannot hold is refused.
+    Refuse,
+    /// Numbers and times to the nearest that the target holds.
+    Round,
+    /// Numbers, times and texts cut off where the target ends.
+    Truncate,
+    /// Decimals as the nearest binary float, doubles as the nearest float of the target's width.
     Float,
     /// Times without zone as UTC instants, or the other way.
     Utc,
     /// As its text form.
     Text,
+}
+
+impl Loss {
+    /// All of them, those that change least first.
+    pub const ALL: [Loss; 6] = [Loss::Refuse, Loss::Round, Loss::Truncate, Loss::Utc, Loss::Float, Loss::Text];
+
+    /// The word of the file.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Loss::Refuse => "refuse",
+            Loss::Round => "round",
+            Loss::Truncate => "truncate",
+            Loss::Float => "float",
+            Loss::Utc => "utc",
+            Loss::Text => "text",
+        }
+    }
 }
 
 /// A text with columns in it.
@@ -255,16 +319,27 @@ impl<'de> Deserialize<'de> for MapConfig {
                         MapConfig::Ignore { reason }
                     }
                     "lossy" => MapConfig::Lossy(map.next_value()?),
-                    "to" => MapConfig::Rename { to: map.next_value()? },
+                    "to" => MapConfig::Rename { to: map.next_value()?, lossy: None },
                     other => {
                         return Err(de::Error::custom(format!("`{other}` is no map entry: `ignore`, `lossy` or `to`")));
                     }
                 };
+                let Some(second) = map.next_key::<String>()? else { return Ok(entry) };
+                let wrong = |second: &str| {
+                    de::Error::custom(format!(
+                        "`{second}` beside `{word}`: a map entry is `ignore`, `lossy`, `to`, or `lossy` and `to`"
+                    ))
+                };
+                let both = match (entry, second.as_str()) {
+                    (MapConfig::Rename { to, lossy: None }, "lossy") => {
+                        MapConfig::Rename { to, lossy: Some(map.next_value()?) }
+                    }
+                    (MapConfig::Lossy(loss), "to") => MapConfig::Rename { to: map.next_value()?, lossy: Some(loss) },
+                    (_, second) => return Err(wrong(second)),
+                };
                 match map.next_key::<String>()? {
-                    None => Ok(entry),
-                    Some(second) => Err(de::Error::custom(format!(
-                        "`{second}` beside `{word}`: a map entry is one of `ignore`, `lossy`, `to`"
-                    ))),
+                    None => Ok(both),
+                    Some(third) => Err(wrong(&third)),
                 }
             }
         }
@@ -388,6 +463,8 @@ amount = { lossy = "float" }
             (("{ ignore = \"free text of the old admin page\" }", "{ ignore = \"\" }"), "wants the reason"),
             (("USER#{user_id}", "USER#{user_id"), "close the column's name"),
             (("USER#{user_id}", "USER"), "names no column"),
+            (("{ lossy = \"float\" }", "{ lossy = \"float\", ignore = \"x\" }"), "`lossy` beside `ignore`"),
+            (("{ lossy = \"float\" }", "{ lossy = \"float\", to = \"a\", ignore = \"b\" }"), "`lossy` beside `ignore`"),
             (("source = ", "sauce = "), "unknown field `sauce`"),
         ] {
             let error = Config::parse(&WHOLE.replace(change.0, change.1)).unwrap_err().to_string();
@@ -395,6 +472,15 @@ amount = { lossy = "float" }
         }
         let error = Config::parse(&WHOLE.replace("cohort = [", "cohorts = [")).unwrap_err().to_string();
         assert!(error.contains("line 9"), "{error}");
+    }
+
+    #[test]
+    fn a_column_can_have_another_name_and_a_loss() {
+        for entry in ["{ lossy = \"float\", to = \"sum\" }", "{ to = \"sum\", lossy = \"float\" }"] {
+            let config = Config::parse(&WHOLE.replace("{ lossy = \"float\" }", entry)).unwrap();
+            let read = &config.migration("events").unwrap().table["events"].map["amount"];
+            assert_eq!((read.renamed(), read.loss()), (Some("sum"), Some(Loss::Float)), "{entry}");
+        }
     }
 
     #[test]

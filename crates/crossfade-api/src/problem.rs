@@ -83,6 +83,8 @@ codes! {
     NotReady, "not-ready", 409, "this cannot be done now", Refused;
     /// There is a migration of this name with other properties.
     Exists, "exists", 409, "there is one of this name already", Refused;
+    /// A run has the source of the migration as its target, or the target as its source.
+    SwappedSides, "swapped-sides", 409, "source and target are swapped", Refused;
     /// The body is larger than allowed.
     TooLarge, "too-large", 413, "the request is too large", Failed;
     /// The body is not JSON.

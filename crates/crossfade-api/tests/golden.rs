@@ -25,6 +25,11 @@ fn publication() -> Publication {
     }
 }
 
+fn tables() -> Vec<TableDoc> {
+    let record = TableDoc { table: "record".into(), can_check: true, operations: "00f3a4b5c6d7e8f9".into() };
+    vec![record, TableDoc { table: "audit".into(), can_check: false, operations: String::new() }]
+}
+
 fn marks() -> MarkChange {
     MarkChange {
         set: vec![MarkDoc {
@@ -36,6 +41,7 @@ fn marks() -> MarkChange {
         }],
         cleared: vec![MarkRef { instance: None, table: "record".into(), row: "41".into(), generation: 2 }],
         unlisted: 0,
+        suspect: vec![TableDoubt { table: "record".into(), count: 2 }],
     }
 }
 
@@ -50,10 +56,24 @@ fn what_instances_say() {
             version: "0.1.0".into(),
             holding: Some(publication()),
             seen: Some(publication().revision),
+            tables: Some(tables()),
+            sides: vec![SidesDoc {
+                table: "record".into(),
+                source: "postgres 7 16384 public.record".into(),
+                target: "mysql 3 app.record".into(),
+            }],
         },
     );
-    golden("registered", &Registered { publication: publication(), heartbeat_ms: 5_000, silent_after_ms: 20_000 });
-    golden("acknowledgement", &Acknowledgement { revision: publication().revision, marks: marks() });
+    golden(
+        "registered",
+        &Registered {
+            publication: publication(),
+            heartbeat_ms: 5_000,
+            silent_after_ms: 20_000,
+            other_databases: vec!["record".into()],
+        },
+    );
+    golden("acknowledgement", &Acknowledgement { revision: publication().revision, marks: marks(), tables: None });
     let mut observations = Observations::default();
     let seen = observations.operations.entry("record".into()).or_default();
     seen.source.latency_us.record(750);
@@ -74,6 +94,7 @@ fn what_instances_say() {
             observations,
             marks: MarkChange::default(),
             progress: Some(Progress { done: 10, total: Some(100), rate: 5, note: "events".into() }),
+            tables: None,
         },
     );
     golden("run-end", &RunEnd { outcome: Outcome::Verdict(Verdict::Diverged(2)), marks: marks(), progress: None });
@@ -88,6 +109,9 @@ fn what_operators_ask() {
         &RampRequest { stage: Stage::Live, percent: "12.5".parse().unwrap(), pins: None, if_revision, confirm: None },
     );
     golden("rollback", &RollbackRequest { if_revision, force: true, confirm: Some("events".into()) });
+    golden("writer", &WriterRequest { writer: "cron".into(), paused: false, confirm: Some("events".into()) });
+    let operations = vec!["00f3a4b5c6d7e8f9".into(), "10f3a4b5c6d7e8f9".into()];
+    golden("confirm-operations", &ConfirmOperationsRequest { table: "record".into(), operations });
     golden("evict", &EvictRequest { instances: vec!["app-1".into()], dead: true });
     let least: RampRequest =
         serde_json::from_str("{\"stage\":\"dualwrite\",\"if-revision\":\"1.1.0000000000000001\"}").unwrap();
@@ -124,6 +148,9 @@ fn each_code_and_each_blocker_has_a_runbook() {
     }
     for code in ["marks", "suspect", "repair-running", "backfill-not-started", "backfill-unfinished", "not-verified"] {
         assert!(page(code).contains("What to do"));
+    }
+    for code in ["table-suspect", "cannot-check", "operations-differ"] {
+        assert!(page(code).contains("What to do") && page(code).contains("If you do nothing"));
     }
     for code in ["verification-too-old", "diverged", "verification-unknown", "checks-not-full", "bypassing-writer"] {
         assert!(page(code).contains("What to do"));

@@ -165,6 +165,7 @@ fn the_whole_way_with_its_exit_codes() {
             "chunks_resumed",
             "event",
             "rows_deleted",
+            "rows_kept",
             "rows_per_second",
             "rows_read",
             "rows_unchanged",

@@ -40,11 +40,45 @@ pub struct Verification {
     pub verdict: Verdict,
 }
 
+/// A table in which rows that nobody can name may differ (R24).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableInDoubt {
+    /// The name of the table; empty for rows of which the table is not known either (older libraries).
+    pub table: String,
+    /// How many events left rows in doubt. An event may concern any number of rows.
+    pub events: u64,
+}
+
+/// An instance that writes a table and cannot read its rows on both sides (R25).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UncheckedWriter {
+    /// The instance.
+    pub instance: String,
+    /// The table; `None` for an instance that does not report its tables, so that nothing is known of what it can check.
+    pub table: Option<String>,
+}
+
+/// Two instances that run different operations on one table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DifferentOperations {
+    /// The table.
+    pub table: String,
+    /// An instance with one set of operations, and one with another.
+    pub instances: [String; 2],
+}
+
 /// Everything a gate looks at.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Evidence {
     /// Marked rows whose keys are to move.
     pub marks: u64,
+    /// Tables in which rows that nobody can name may differ (R24).
+    pub tables_in_doubt: Vec<TableInDoubt>,
+    /// Instances of the application that cannot check every table that they write (R25).
+    pub unchecked_writers: Vec<UncheckedWriter>,
+    /// Tables on which instances run different operations, as far as no operator has confirmed it. Only a step that moves
+    /// authority looks at it.
+    pub different_operations: Vec<DifferentOperations>,
     /// Instances that vanished without goodbye (R8), by name.
     pub suspects: Vec<String>,
     /// Repair runs under way: no authority moves while one runs (R6).

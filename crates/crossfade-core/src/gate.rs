@@ -1,6 +1,6 @@
 //! What must be shown before authority moves or the source is left (R7). Waiting is outside; here is only the answer.
 
-use crate::evidence::{BackfillState, Evidence, Verdict};
+use crate::evidence::{BackfillState, DifferentOperations, Evidence, TableInDoubt, UncheckedWriter, Verdict};
 use crate::step::Step;
 use std::fmt;
 
@@ -18,6 +18,12 @@ pub enum Answer {
 pub enum Blocker {
     /// Rows of the moving keys may differ.
     Marks(u64),
+    /// Rows of a table that nobody can name may differ (R24).
+    TableSuspect(TableInDoubt),
+    /// An instance writes a table and cannot check its writes (R25).
+    CannotCheck(UncheckedWriter),
+    /// Two instances run different operations on one table.
+    OperationsDiffer(DifferentOperations),
     /// An instance vanished, with half-done writes perhaps.
     Suspect(String),
     /// A repair is running: it could put the old authority's value over the new one.
@@ -59,6 +65,9 @@ impl Blocker {
     pub const fn code(&self) -> &'static str {
         match self {
             Blocker::Marks(_) => "marks",
+            Blocker::TableSuspect(_) => "table-suspect",
+            Blocker::CannotCheck(_) => "cannot-check",
+            Blocker::OperationsDiffer(_) => "operations-differ",
             Blocker::Suspect(_) => "suspect",
             Blocker::RepairRunning(_) => "repair-running",
             Blocker::BackfillNotStarted => "backfill-not-started",
@@ -79,6 +88,26 @@ impl fmt::Display for Blocker {
             Blocker::Marks(rows) => {
                 write!(f, "{rows} rows of the moving keys are marked: wait for their repair, or run `crossfade repair`")
             }
+            Blocker::TableSuspect(TableInDoubt { table, events }) if table.is_empty() => write!(
+                f,
+                "{events} events left rows in doubt that their instance could not name: run `crossfade verify`"
+            ),
+            Blocker::TableSuspect(TableInDoubt { table, events }) => write!(
+                f,
+                "{events} events left rows of table {table} in doubt that their instance could not name: run `crossfade verify`"
+            ),
+            Blocker::CannotCheck(UncheckedWriter { instance, table: Some(table) }) => write!(
+                f,
+                "instance {instance} cannot read the rows of table {table} on both sides, so its writes are not checked: give the DAO `#[snapshot]` and `#[restore]`, or attach the rows of its stores, and deploy"
+            ),
+            Blocker::CannotCheck(UncheckedWriter { instance, table: None }) => write!(
+                f,
+                "instance {instance} does not report which tables it can check: deploy a version of the library that does, with `#[snapshot]` and `#[restore]` in the DAO or the rows of its stores attached"
+            ),
+            Blocker::OperationsDiffer(DifferentOperations { table, instances: [one, other] }) => write!(
+                f,
+                "instances {one} and {other} run different operations on table {table}: deploy one version everywhere, or confirm that the versions agree on keys and rows with `crossfade instances ID confirm {table}`"
+            ),
             Blocker::Suspect(who) => {
                 write!(f, "instance {who} vanished and may have left half-done writes: run `crossfade verify`")
             }
@@ -158,6 +187,9 @@ impl Gate {
 fn blockers(evidence: &Evidence) -> Vec<Blocker> {
     let Evidence {
         marks,
+        tables_in_doubt,
+        unchecked_writers,
+        different_operations,
         suspects,
         repairs_running,
         backfill,
@@ -171,6 +203,9 @@ fn blockers(evidence: &Evidence) -> Vec<Blocker> {
     if *marks > 0 {
         blockers.push(Blocker::Marks(*marks));
     }
+    blockers.extend(tables_in_doubt.iter().cloned().map(Blocker::TableSuspect));
+    blockers.extend(unchecked_writers.iter().cloned().map(Blocker::CannotCheck));
+    blockers.extend(different_operations.iter().cloned().map(Blocker::OperationsDiffer));
     blockers.extend(suspects.iter().cloned().map(Blocker::Suspect));
     if *repairs_running > 0 {
         blockers.push(Blocker::RepairRunning(*repairs_running));
@@ -229,6 +264,32 @@ mod tests {
         }
     }
 
+    fn doubt(table: &str) -> TableInDoubt {
+        TableInDoubt { table: table.into(), events: 2 }
+    }
+
+    fn unchecked(table: Option<&str>) -> UncheckedWriter {
+        UncheckedWriter { instance: "app-1".into(), table: table.map(Into::into) }
+    }
+
+    fn differ() -> DifferentOperations {
+        DifferentOperations { table: "orders".into(), instances: ["app-1".into(), "app-2".into()] }
+    }
+
+    #[test]
+    fn a_blocker_names_its_table_and_its_instance_and_the_next_act() {
+        for (blocker, words) in [
+            (Blocker::TableSuspect(doubt("orders")), vec!["table orders", "`crossfade verify`"]),
+            (Blocker::TableSuspect(doubt("")), vec!["2 events", "`crossfade verify`"]),
+            (Blocker::CannotCheck(unchecked(Some("orders"))), vec!["app-1", "table orders", "`#[snapshot]`"]),
+            (Blocker::CannotCheck(unchecked(None)), vec!["app-1", "`#[restore]`"]),
+            (Blocker::OperationsDiffer(differ()), vec!["app-1 and app-2", "`crossfade instances ID confirm orders`"]),
+        ] {
+            let said = blocker.to_string();
+            assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        }
+    }
+
     #[test]
     fn with_everything_shown_it_is_go() {
         assert_eq!(Gate::Converged.answer(&enough()), Answer::Go);
@@ -240,6 +301,14 @@ mod tests {
         let seen = |began, verdict| Some(Verification { began: Tick(began), verdict });
         let cases = [
             (Evidence { marks: 2, ..enough() }, Blocker::Marks(2)),
+            (Evidence { tables_in_doubt: vec![doubt("orders")], ..enough() }, Blocker::TableSuspect(doubt("orders"))),
+            (Evidence { tables_in_doubt: vec![doubt("")], ..enough() }, Blocker::TableSuspect(doubt(""))),
+            (
+                Evidence { unchecked_writers: vec![unchecked(Some("orders"))], ..enough() },
+                Blocker::CannotCheck(unchecked(Some("orders"))),
+            ),
+            (Evidence { unchecked_writers: vec![unchecked(None)], ..enough() }, Blocker::CannotCheck(unchecked(None))),
+            (Evidence { different_operations: vec![differ()], ..enough() }, Blocker::OperationsDiffer(differ())),
             (Evidence { suspects: vec!["app-1".into()], ..enough() }, Blocker::Suspect("app-1".into())),
             (Evidence { repairs_running: 1, ..enough() }, Blocker::RepairRunning(1)),
             (Evidence { backfill: BackfillState::NotStarted, ..enough() }, Blocker::BackfillNotStarted),

@@ -17,6 +17,7 @@
 //! | what an outcome obliges us to remember: R5 | [`mark`] |
 //! | what must be shown before authority moves: R7 | [`evidence`], [`gate`] |
 
+mod canonical;
 pub mod cohort;
 pub mod evidence;
 pub mod gate;
@@ -32,7 +33,9 @@ pub mod step;
 pub mod switches;
 
 pub use cohort::{Bucket, CohortKey, MissingKey, Salt};
-pub use evidence::{BackfillState, Evidence, Tick, Verdict, Verification};
+pub use evidence::{
+    BackfillState, DifferentOperations, Evidence, TableInDoubt, Tick, UncheckedWriter, Verdict, Verification,
+};
 pub use gate::{Answer, Blocker, Gate};
 pub use mark::{Effect, MarkReason};
 pub use options::{Checks, History, Options, SampleValues};

@@ -20,7 +20,8 @@ pub enum Effect {
 pub enum MarkReason {
     /// The authority's write may or may not have been done, and the secondary was not written.
     AuthorityUnknown,
-    /// The secondary certainly did not do the write: it refused it.
+    /// The secondary certainly did not do the write: it refused it, or it was not asked, since the authority answered
+    /// with an error after it had done the write.
     SecondaryFailed,
     /// The secondary's write timed out, panicked or was ambiguous: it may still land.
     SecondaryUnknown,
@@ -87,11 +88,12 @@ impl fmt::Display for MarkReason {
 }
 
 impl Effect {
-    /// The mark that an authoritative write with this outcome leaves on a mirrored row.
+    /// The mark that an authoritative write leaves on a mirrored row when it answered with an error of this effect.
     #[must_use]
     pub const fn mark_of_authority(self) -> Option<MarkReason> {
         match self {
-            Effect::Applied | Effect::Refused => None,
+            Effect::Refused => None,
+            Effect::Applied => Some(MarkReason::SecondaryFailed),
             Effect::Unknown => Some(MarkReason::AuthorityUnknown),
         }
     }
@@ -113,8 +115,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_done_secondary_and_a_settled_authority_leave_no_mark() {
-        assert_eq!(Effect::Applied.mark_of_authority(), None);
+    fn only_a_done_secondary_and_a_refusal_leave_no_mark() {
+        assert_eq!(Effect::Applied.mark_of_authority(), Some(MarkReason::SecondaryFailed));
         assert_eq!(Effect::Refused.mark_of_authority(), None);
         assert_eq!(Effect::Unknown.mark_of_authority(), Some(MarkReason::AuthorityUnknown));
         assert_eq!(Effect::Applied.mark_of_secondary(), None);

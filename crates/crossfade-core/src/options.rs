@@ -66,7 +66,8 @@ pub struct Options {
     /// The longest time for which an effect whose outcome was not learnt may still land in a store. Default: 5 s.
     #[serde(rename = "linger-ms", with = "millis")]
     pub linger: Duration,
-    /// How long writes of moving keys may be held before the step is abandoned (R4). Default: 2 s.
+    /// How long writes of moving keys may be held before the step is abandoned (R4). A hold waits for effects that may
+    /// still land, so that it has to be longer than the linger (R26). Default: 6 s.
     #[serde(rename = "hold-bound-ms", with = "millis")]
     pub hold_bound: Duration,
     /// With a plan source that cannot acknowledge, how long every revision stands before the next (R12). Default: 0.
@@ -75,6 +76,15 @@ pub struct Options {
     /// Whether samples of reads that differed carry both values. Default: withheld.
     #[serde(skip_serializing_if = "SampleValues::are_withheld")]
     pub sample_values: SampleValues,
+}
+
+impl Options {
+    /// A hold outlasts the linger (R26). Otherwise one write without an answer, on any key, makes every move of authority
+    /// pass its bound.
+    #[must_use]
+    pub fn hold_outlasts_linger(&self) -> bool {
+        self.hold_bound > self.linger
+    }
 }
 
 impl Default for Options {
@@ -87,7 +97,7 @@ impl Default for Options {
             secondary_timeout: Duration::from_secs(5),
             secondary_in_flight: 1_024,
             linger: Duration::from_secs(5),
-            hold_bound: Duration::from_secs(2),
+            hold_bound: Duration::from_secs(6),
             settle: Duration::ZERO,
             sample_values: SampleValues::Withheld,
         }
@@ -126,6 +136,15 @@ mod tests {
         assert_eq!(serde_json::from_str::<Options>("{}").unwrap(), Options::default());
         assert_eq!(Options::default().checks, Checks::Sample("1".parse().unwrap()));
         assert!(serde_json::from_str::<Options>("{\"secondary-wait\":1}").is_err());
+    }
+
+    #[test]
+    fn a_hold_outlasts_a_linger_at_the_default_bounds() {
+        let fits = Options::default();
+        assert!(fits.hold_outlasts_linger(), "{:?} of linger in {:?} of hold", fits.linger, fits.hold_bound);
+        // An instance settles the row after the linger, and the control plane hears of it: that takes some time too.
+        assert!(fits.hold_bound - fits.linger >= Duration::from_secs(1));
+        assert!(!Options { hold_bound: fits.linger, ..fits }.hold_outlasts_linger());
     }
 
     #[test]

@@ -60,6 +60,11 @@ pub struct PlanSpec {
     /// Where the plan is in a move of authority.
     #[serde(default)]
     pub phase: PhaseSpec,
+    /// The move of authority is a forced rollback (R20): an instance acknowledges the plan as soon as it is in force,
+    /// without waiting for operations in flight. Lawful in phase hold and move only. A plan that is not forced does not
+    /// mention it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
     /// The application has operations over keys that cannot be split (R18).
     #[serde(default)]
     pub whole: bool,
@@ -77,6 +82,7 @@ impl PlanSpec {
             salt: None,
             position: PositionSpec { stage, ramp: None, pins: Vec::new() },
             phase: PhaseSpec::Settled,
+            forced: false,
             whole: false,
             options: Options::default(),
         }
@@ -125,6 +131,9 @@ pub enum PlanError {
         /// What to set it to.
         advice: &'static str,
     },
+    /// Force belongs to a move of authority (R20).
+    #[error("only a plan in phase hold or move can be forced: leave `forced` out of a settled plan")]
+    ForcedSettled,
     /// The other end of a held move is not a neighbour of this one.
     #[error("a held move joins two positions on one edge: {from} and {to} are not")]
     HeldAcross {
@@ -178,6 +187,7 @@ pub struct Plan {
     salt: Salt,
     position: Position,
     phase: Phase,
+    forced: bool,
     whole: bool,
     options: Options,
 }
@@ -203,12 +213,16 @@ impl Plan {
             PhaseSpec::Hold(next) => Phase::Hold { next: other_end(&position, next, spec.whole)? },
             PhaseSpec::Move(previous) => Phase::Move { previous: other_end(&position, previous, spec.whole)? },
         };
+        if spec.forced && matches!(phase, Phase::Settled) {
+            return Err(PlanError::ForcedSettled);
+        }
         check_options(&spec.options)?;
         Ok(Plan {
             salt: Salt::new(salt),
             migration: spec.migration,
             position,
             phase,
+            forced: spec.forced,
             whole: spec.whole,
             options: spec.options,
         })
@@ -236,6 +250,13 @@ impl Plan {
     #[must_use]
     pub fn phase(&self) -> &Phase {
         &self.phase
+    }
+
+    /// The move of authority is a forced rollback (R20): an instance acknowledges this plan as soon as it is in force,
+    /// without waiting for operations that began under an earlier one. Only ever true in phase hold or move.
+    #[must_use]
+    pub fn forced(&self) -> bool {
+        self.forced
     }
 
     /// The application has operations that cannot be split by key (R18).
@@ -286,10 +307,11 @@ impl Plan {
         (ReadRoute { authority, compare }, WriteRoute { authority, secondary }, held)
     }
 
-    /// A hash of everything the plan says, for [`Revision::hash`](crate::Revision::hash).
+    /// A hash of everything the plan says on the wire, for [`Revision::hash`](crate::Revision::hash). It is the same
+    /// in every version of this crate, and before and after the plan travelled.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        xxhash_rust::xxh3::xxh3_64(format!("{self:?}").as_bytes())
+        xxhash_rust::xxh3::xxh3_64(crate::canonical::text(self).as_bytes())
     }
 
     /// The same plan, settled at another position. Not a step by itself: see [`Plan::steps_to`](crate::Plan::steps_to).
@@ -298,7 +320,7 @@ impl Plan {
     /// When the position is not one that this plan can have (R18).
     pub fn settled_at(&self, position: Position) -> Result<Plan, PlanError> {
         refuse_split(&position, self.whole)?;
-        Ok(Plan { position, phase: Phase::Settled, ..self.clone() })
+        Ok(Plan { position, phase: Phase::Settled, forced: false, ..self.clone() })
     }
 
     /// The same plan with other options.
@@ -312,7 +334,13 @@ impl Plan {
 
     /// The same plan in another phase; for the law of steps only, which has checked it.
     pub(crate) fn in_phase(&self, position: Position, phase: Phase) -> Plan {
-        Plan { position, phase, ..self.clone() }
+        Plan { position, phase, forced: false, ..self.clone() }
+    }
+
+    /// The same plan, forced where it is held; for the law of steps only.
+    pub(crate) fn by_force(self) -> Plan {
+        let forced = !matches!(self.phase, Phase::Settled);
+        Plan { forced, ..self }
     }
 
     /// The plan as it is written on the wire.
@@ -327,6 +355,7 @@ impl Plan {
                 Phase::Hold { next } => PhaseSpec::Hold(position_spec(next)),
                 Phase::Move { previous } => PhaseSpec::Move(position_spec(previous)),
             },
+            forced: self.forced,
             whole: self.whole,
             options: self.options.clone(),
         }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use super::*;
+use crate::options::{History, SampleValues};
 use crate::position::{End, tests::positions};
 use crate::switches::Side;
 use proptest::prelude::*;
@@ -179,4 +180,92 @@ fn a_held_plan_survives_its_spec_and_is_another_plan() {
     // Whoever settles a plan holds nobody any more.
     assert_eq!(hold.settled_at(settled.position().clone()).as_ref(), Ok(&settled));
     assert_eq!(settled.migration(), "events");
+}
+
+/// A plan with everything set: an open ramp, pins, a held move, other options.
+fn rich() -> PlanSpec {
+    let at = |percent: &str, end| PositionSpec {
+        pins: vec![Pin { key: "user 1\n".into(), end }, Pin { key: "anna".into(), end: End::Later }],
+        ..ramp(Stage::Shadow, Stage::Live, percent).position
+    };
+    PlanSpec {
+        salt: Some("pepper".into()),
+        position: at("12.5", End::Earlier),
+        phase: PhaseSpec::Hold(at("50", End::Later)),
+        options: Options {
+            compare: "3".parse().unwrap(),
+            checks: Checks::Full,
+            history: History::Pending,
+            secondary_wait: Duration::from_millis(20),
+            secondary_timeout: Duration::from_millis(700),
+            secondary_in_flight: 9,
+            linger: Duration::from_millis(1_234),
+            hold_bound: Duration::from_millis(4_321),
+            settle: Duration::from_millis(77),
+            sample_values: SampleValues::Shared,
+        },
+        ..PlanSpec::at("events", Stage::Shadow)
+    }
+}
+
+#[test]
+fn the_hash_of_a_plan_is_the_same_in_every_version() {
+    // An instance compares the hash in its cache with that of the plan beside it, and a control plane tells apart by it
+    // two plans of one number. Another number here takes both away from everybody who upgrades.
+    assert_eq!(Plan::new(PlanSpec::at("events", Stage::Off)).unwrap().fingerprint(), 9_204_894_891_078_932_879);
+    assert_eq!(Plan::new(rich()).unwrap().fingerprint(), 11_061_820_257_253_230_320);
+}
+
+#[test]
+fn a_plan_has_the_same_hash_before_and_after_it_travelled() {
+    let mut spec = rich();
+    spec.options.linger = Duration::from_micros(1_500);
+    let plan = Plan::new(spec).unwrap();
+    let there = serde_json::to_string(&plan.spec()).unwrap();
+    let back = Plan::new(serde_json::from_str(&there).unwrap()).unwrap();
+    assert_eq!(back.fingerprint(), plan.fingerprint());
+}
+
+#[test]
+fn two_plans_that_say_different_things_have_different_hashes() {
+    type Spoil = fn(&mut PlanSpec);
+    let cases: [Spoil; 21] = [
+        |_| {},
+        |p| p.migration = "event".into(),
+        |p| p.salt = None,
+        |p| p.position.pins[0].end = End::Later,
+        |p| p.position.pins[0].key = "user 2".into(),
+        |p| drop(p.position.pins.pop()),
+        |p| p.position.ramp.as_mut().unwrap().percent = "12.501".parse().unwrap(),
+        |p| p.phase = PhaseSpec::Move(at_phase(p)),
+        |p| p.phase = PhaseSpec::Settled,
+        |p| p.forced = true,
+        |p| p.options.compare = "3.001".parse().unwrap(),
+        |p| p.options.checks = Checks::Sample(Share::ALL),
+        |p| p.options.checks = Checks::Sample("3".parse().unwrap()),
+        |p| p.options.history = History::Moved,
+        |p| p.options.secondary_wait = Duration::from_millis(21),
+        |p| p.options.secondary_timeout = Duration::from_millis(701),
+        |p| p.options.secondary_in_flight = 10,
+        |p| p.options.linger = Duration::from_millis(1_235),
+        |p| p.options.hold_bound = Duration::from_millis(4_320),
+        |p| p.options.settle = Duration::from_millis(78),
+        |p| p.options.sample_values = SampleValues::Withheld,
+    ];
+    let hashes: std::collections::BTreeSet<u64> = cases
+        .iter()
+        .map(|spoil| {
+            let mut spec = rich();
+            spoil(&mut spec);
+            Plan::new(spec).unwrap().fingerprint()
+        })
+        .collect();
+    assert_eq!(hashes.len(), cases.len());
+}
+
+fn at_phase(spec: &PlanSpec) -> PositionSpec {
+    match &spec.phase {
+        PhaseSpec::Hold(other) | PhaseSpec::Move(other) => other.clone(),
+        PhaseSpec::Settled => panic!("not held"),
+    }
 }

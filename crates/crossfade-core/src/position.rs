@@ -89,6 +89,15 @@ impl Position {
         if later { self.stage.next().unwrap_or(self.stage) } else { self.stage }
     }
 
+    /// The stage of the keys of a bucket that no pin names.
+    #[must_use]
+    pub fn stage_of_bucket(&self, bucket: Bucket) -> Stage {
+        match self.ramp {
+            Some(share) if bucket.number() < share.buckets() => self.stage.next().unwrap_or(self.stage),
+            Some(_) | None => self.stage,
+        }
+    }
+
     #[inline]
     fn pin_of(&self, key: CohortKey<'_>) -> Option<End> {
         if self.pins.is_empty() {

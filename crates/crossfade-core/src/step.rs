@@ -126,7 +126,11 @@ impl Plan {
                 let edge = self.edge_to(goal)?;
                 Ok(Step::Hold { forward: direction(here, goal, edge).unwrap_or(true) })
             }
-            (Phase::Hold { next: goal }, Phase::Move { previous }) if there == goal && previous == here => {
+            // What a forced hold did not wait for, its move does not wait for either; and a move that is not forced relies on
+            // what its hold has waited for.
+            (Phase::Hold { next: goal }, Phase::Move { previous })
+                if there == goal && previous == here && self.forced() == next.forced() =>
+            {
                 let edge = self.edge_to(goal)?;
                 Ok(Step::Move { forward: direction(here, goal, edge).unwrap_or(true) })
             }
@@ -140,7 +144,8 @@ impl Plan {
                 Err(StepError::Unheld { from: here.to_string(), to: there.to_string() })
             }
             (Phase::Hold { .. } | Phase::Move { .. }, Phase::Settled | Phase::Hold { .. } | Phase::Move { .. }) => {
-                if self == next {
+                // The same again, or the same by force (R20).
+                if self == next || *next == self.clone().by_force() {
                     Ok(Step::Stay)
                 } else {
                     Err(StepError::UnderWay { at: here.to_string() })
@@ -168,10 +173,35 @@ impl Plan {
         Ok(vec![hold, moved, settled])
     }
 
+    /// The revisions of a forced rollback to `goal` (R20): hold and move are forced, so that instances acknowledge them at
+    /// once, and the last one is not. From a held move it leads on to either of its ends, with what is left of the way.
+    ///
+    /// # Errors
+    /// The rule that the way there would break.
+    pub fn forced_steps_to(&self, goal: Position) -> Result<Vec<Plan>, StepError> {
+        let here = self.position();
+        let plans = match self.phase() {
+            Phase::Settled => self.steps_to(goal)?,
+            Phase::Hold { next } if *next == goal => {
+                let moved = self.in_phase(goal.clone(), Phase::Move { previous: here.clone() });
+                vec![self.clone(), moved, self.in_phase(goal, Phase::Settled)]
+            }
+            Phase::Hold { .. } | Phase::Move { .. } if *here == goal => {
+                vec![self.clone(), self.in_phase(goal, Phase::Settled)]
+            }
+            Phase::Move { previous } if *previous == goal => {
+                let held = self.in_phase(goal.clone(), Phase::Hold { next: here.clone() });
+                vec![held, self.in_phase(goal, Phase::Settled)]
+            }
+            Phase::Hold { .. } | Phase::Move { .. } => return Err(StepError::UnderWay { at: here.to_string() }),
+        };
+        Ok(plans.into_iter().map(Plan::by_force).collect())
+    }
+
     /// The next plan on the way out of a held move, back to the old roles; none when no move is under way.
     ///
     /// From hold it is the settled plan. From move it is the hold again, which has to be acknowledged everywhere before
-    /// it is abandoned in turn: writes go on only when nobody reads the new authority any more (R4).
+    /// it is abandoned in turn: writes go on only when nobody reads the new authority any more (R4). It is never forced.
     #[must_use]
     pub fn abandoned(&self) -> Option<Plan> {
         match self.phase() {

@@ -110,6 +110,68 @@ fn a_step_of_a_move_follows_only_from_the_step_before_it() {
 }
 
 #[test]
+fn only_hold_and_move_of_a_forced_rollback_are_forced() {
+    let live = at(Stage::Live);
+    let plans = live.forced_steps_to(Position::at(Stage::Shadow)).unwrap();
+    assert_eq!(plans.iter().map(Plan::forced).collect::<Vec<_>>(), [true, true, false]);
+    let steps: Vec<_> = [&live].into_iter().chain(&plans).zip(&plans).map(|(a, b)| a.admit(b).unwrap()).collect();
+    assert_eq!(steps, [Step::Hold { forward: false }, Step::Move { forward: false }, Step::Release]);
+    assert_eq!(plans[2], at(Stage::Shadow));
+    // A plan says so on the wire, and only when it is forced.
+    let json = serde_json::to_string(&plans[0].spec()).unwrap();
+    assert!(json.contains("\"forced\":true"), "{json}");
+    assert_eq!(Plan::new(serde_json::from_str(&json).unwrap()).as_ref(), Ok(&plans[0]));
+    assert!(!serde_json::to_string(&plans[2].spec()).unwrap().contains("forced"));
+    let settled = PlanSpec { forced: true, ..live.spec() };
+    assert_eq!(Plan::new(settled), Err(PlanError::ForcedSettled));
+    // Where no authority moves there is nothing to force.
+    let ramped = at(Stage::RampDown).forced_steps_to(Position::at(Stage::Live)).unwrap();
+    assert!(ramped.len() == 1 && !ramped[0].forced());
+    assert!(!plans[0].settled_at(Position::at(Stage::Live)).unwrap().forced());
+}
+
+#[test]
+fn a_forced_hold_and_a_move_that_is_not_forced_do_not_mix() {
+    let live = at(Stage::Live);
+    let calm = live.steps_to(Position::at(Stage::Shadow)).unwrap();
+    let forced = live.forced_steps_to(Position::at(Stage::Shadow)).unwrap();
+    assert!(matches!(calm[0].admit(&forced[1]), Err(StepError::UnderWay { .. })));
+    assert!(matches!(forced[0].admit(&calm[1]), Err(StepError::UnderWay { .. })));
+    // Force is added to a move that is under way, and never taken back.
+    for held in 0..2 {
+        assert_eq!(calm[held].admit(&forced[held]), Ok(Step::Stay));
+        assert!(matches!(forced[held].admit(&calm[held]), Err(StepError::UnderWay { .. })));
+    }
+    // What is given up is waited for, unless that is forced in turn.
+    assert_eq!(forced[0].abandoned(), Some(live.clone()));
+    assert_eq!(forced[1].abandoned().as_ref(), Some(&calm[0]));
+    assert_eq!(forced[1].admit(&calm[0]), Ok(Step::Abandon));
+    assert_eq!(calm[1].admit(&forced[0]), Ok(Step::Abandon));
+}
+
+#[test]
+fn from_within_a_move_a_forced_rollback_leads_to_either_end_of_it() {
+    let (shadow, live) = (Position::at(Stage::Shadow), Position::at(Stage::Live));
+    for (from, to) in [(&shadow, &live), (&live, &shadow)] {
+        let steps = plan(from.clone()).steps_to(to.clone()).unwrap();
+        for held in &steps[..2] {
+            for goal in [&shadow, &live] {
+                let plans = held.forced_steps_to(goal.clone()).unwrap();
+                let mut here = held.clone();
+                for next in &plans {
+                    here.admit(next).unwrap();
+                    here = next.clone();
+                }
+                assert_eq!(here, plan(goal.clone()));
+                assert!(plans[0].forced(), "the first is not waited for by what may hang");
+            }
+            let elsewhere = held.forced_steps_to(Position::at(Stage::DualWrite));
+            assert!(matches!(elsewhere, Err(StepError::UnderWay { .. })));
+        }
+    }
+}
+
+#[test]
 fn what_is_fixed_for_the_whole_migration_stays() {
     let here = at(Stage::Off);
     let other = Plan::new(PlanSpec::at("orders", Stage::Off)).unwrap();

@@ -5,7 +5,7 @@ use quote::{format_ident, quote};
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Field, Fields, GenericParam, Index, Member, Type, parse_quote};
 
-/// The two implementations; only `Key` for a struct that borrows, since no text gives that back.
+/// The implementations; only `Key` for a struct that borrows, since no text gives that back.
 pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream, Error> {
     let fields = match &item.data {
         Data::Struct(data) => &data.fields,
@@ -47,6 +47,15 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream, Error> {
     if item.generics.lifetimes().next().is_some() {
         return Ok(key);
     }
+    // `Id<u64>` and `Id<&u64>` are one key, so that generic ones are not told apart.
+    let shape = item.generics.params.is_empty().then(|| {
+        quote! {
+            #[automatically_derived]
+            impl ::crossfade::key::KeyShape for #name {
+                type Shape = ::crossfade::key::Named<Self>;
+            }
+        }
+    });
     let generics = bounded(item, &parts, &parse_quote!(::crossfade::ParseKey));
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
     let count = parts.len();
@@ -65,6 +74,7 @@ pub(crate) fn expand(item: &DeriveInput) -> Result<TokenStream, Error> {
     }
     Ok(quote! {
         #key
+        #shape
         #[automatically_derived]
         impl #impl_generics ::crossfade::ParseKey for #name #type_generics #where_clause {
             fn parse_key(__crossfade_text: &::core::primitive::str) -> ::core::option::Option<Self> {

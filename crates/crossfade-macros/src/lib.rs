@@ -4,7 +4,7 @@
 //! |---|---|
 //! | what was written | `parse` |
 //! | what it means, or why not | `valid` |
-//! | the code | `expand`: the trait, the type, reads, writes, rows |
+//! | the code | `expand`: the trait, the type, reads, writes, rows, the text of the operations |
 //! | keys | `key` |
 //!
 //! Absent here: any decision. The generated code asks the library, which asks the plan.

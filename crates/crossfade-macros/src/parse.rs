@@ -4,11 +4,12 @@ use proc_macro2::Span;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, Expr, Ident, Meta, Token, Type};
+use syn::{Attribute, Error, Expr, Ident, LitStr, Meta, Token, Type};
 
-/// `refused = …, effect = …, name = …, …`
+/// `table = …, refused = …, effect = …, name = …, …`
 #[derive(Default)]
 pub(crate) struct Options {
+    pub(crate) table: Option<LitStr>,
     pub(crate) refused: Option<Expr>,
     pub(crate) effect: Option<Expr>,
     pub(crate) name: Option<Ident>,
@@ -31,6 +32,7 @@ impl Parse for Options {
                     .map_err(|_| Error::new(word.span(), format!("`{word}` needs a value: write `{word} = …`")))
             };
             match word.to_string().as_str() {
+                "table" => (equals(input)?, once(&word, &mut options.table, table(input)?)?),
                 "refused" => (equals(input)?, once(&word, &mut options.refused, input.parse()?)?),
                 "effect" => (equals(input)?, once(&word, &mut options.effect, input.parse()?)?),
                 "name" => (equals(input)?, once(&word, &mut options.name, input.parse()?)?),
@@ -41,7 +43,7 @@ impl Parse for Options {
                 "map_target" => (equals(input)?, once(&word, &mut options.map_target, input.parse()?)?),
                 _ => {
                     let why = format!(
-                        "`#[crossfade::dao]` knows no `{word}`: it takes `refused`, `effect`, `name`, `error`, \
+                        "`#[crossfade::dao]` knows no `{word}`: it takes `table`, `refused`, `effect`, `name`, `error`, \
                          `source_error`, `target_error`, `map_source` and `map_target`"
                     );
                     return Err(Error::new(word.span(), why));
@@ -84,8 +86,8 @@ impl Word {
     /// What may stand between its brackets.
     const fn takes(self) -> &'static [&'static str] {
         match self {
-            Word::Read => &["key", "keys", "aligned", "whole", "compare", "eventual"],
-            Word::Write => &["key", "keys", "aligned", "whole", "row", "mirror"],
+            Word::Read => &["key", "key_of", "keys", "aligned", "whole", "compare", "eventual"],
+            Word::Write => &["key", "keys", "aligned", "whole", "row", "rows", "mirror"],
             Word::Snapshot => &["key"],
             Word::Scan => &["key", "row"],
             Word::Restore | Word::SourceOnly | Word::TargetOnly => &[],
@@ -110,8 +112,12 @@ pub(crate) struct Mark {
     pub(crate) word: Word,
     pub(crate) span: Span,
     pub(crate) key: Option<Expr>,
+    /// A lookup that finds the cohort key.
+    pub(crate) key_of: Option<Expr>,
     pub(crate) keys: Option<Ident>,
     pub(crate) row: Option<Expr>,
+    /// Where the rows are that the authority made.
+    pub(crate) rows: Option<Expr>,
     pub(crate) whole: Option<Span>,
     pub(crate) aligned: Option<Span>,
     pub(crate) compare: Option<Expr>,
@@ -127,8 +133,10 @@ impl Mark {
             word,
             span: attribute.path().span(),
             key: None,
+            key_of: None,
             keys: None,
             row: None,
+            rows: None,
             whole: None,
             aligned: None,
             compare: None,
@@ -159,6 +167,7 @@ impl Mark {
                 "aligned" => once(&word, &mut self.aligned, span)?,
                 "eventual" => once(&word, &mut self.eventual, span)?,
                 "key" => once(&word, &mut self.key, value(input)?)?,
+                "key_of" => once(&word, &mut self.key_of, value(input)?)?,
                 "keys" => {
                     let keys: Expr = value(input)?;
                     let named = match &keys {
@@ -170,6 +179,7 @@ impl Mark {
                     once(&word, &mut self.keys, named.ok_or_else(|| Error::new_spanned(&keys, why))?)?;
                 }
                 "row" => once(&word, &mut self.row, value(input)?)?,
+                "rows" => once(&word, &mut self.rows, value(input)?)?,
                 "compare" => once(&word, &mut self.compare, value(input)?)?,
                 _ => {
                     input.parse::<Token![=]>()?;
@@ -187,6 +197,7 @@ impl Mark {
             (_, []) => format!("`#[{name}]` takes nothing between brackets: write `#[{name}]`"),
             ("mirror", _) => format!("only a write is mirrored: leave `mirror` out of `#[{name}]`"),
             ("row", _) => format!("only writes and scans name a row: leave `row` out of `#[{name}]`"),
+            ("rows", _) => format!("only a write makes rows: leave `rows` out of `#[{name}]`"),
             ("compare" | "eventual", _) => format!("only a read is compared: leave `{text}` out of `#[{name}]`"),
             _ => {
                 let known = takes.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
@@ -194,6 +205,16 @@ impl Mark {
             }
         }
     }
+}
+
+/// The name of the DAO's table.
+fn table(input: ParseStream<'_>) -> Result<LitStr, Error> {
+    let why = "`table` is the name of the DAO's table, as text: write `table = \"orders\"`";
+    let name: LitStr = input.parse().map_err(|error| Error::new(error.span(), why))?;
+    if name.value().trim().is_empty() {
+        return Err(Error::new(name.span(), why));
+    }
+    Ok(name)
 }
 
 fn value<T: Parse>(input: ParseStream<'_>) -> Result<T, Error> {

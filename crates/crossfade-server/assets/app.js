@@ -155,11 +155,15 @@ const acts = {
     body: [h('p', {}, 'You state that it writes no more to either database. Nobody checks this.')],
     act: () => ask('POST', path('/writers'), { writer: button.dataset.writer, paused: true }),
   }),
-  evict: () => before({
-    title: 'State that silent instances are dead', go: 'They are dead', confirm: true,
-    body: [h('p', {}, `You state that the processes of ${state.status['waiting-for'].join(', ')} are dead and reach neither database. If one still runs, it may write under an old plan. The migration is suspect until a verification passes.`)],
-    act: ({ typed }) => { if (typed !== state.id) throw new Error('the name is another'); return ask('POST', path('/evict'), { instances: [], dead: true }); },
-  }),
+  evict: () => {
+    // Those whose names are shown, not those that are silent when the button is pressed.
+    const instances = [...state.status['waiting-for']];
+    before({
+      title: 'State that silent instances are dead', go: 'They are dead', confirm: true,
+      body: [h('p', {}, `You state that the processes of ${instances.join(', ')} are dead and reach neither database. If one still runs, it may write under an old plan. The migration is suspect until a verification passes.`)],
+      act: ({ typed }) => { if (typed !== state.id) throw new Error('the name is another'); return ask('POST', path('/evict'), { instances, dead: true }); },
+    });
+  },
   retire: () => before({
     title: `Retire ${state.id}`, go: 'Retire it', confirm: true,
     body: [h('p', {}, 'The migration ends. Instances that register afterwards are refused.')],

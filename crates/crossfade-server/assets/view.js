@@ -53,7 +53,7 @@ const attention = (status, may) => {
     out.push(note('bad', h('b', {}, `The last step, to ${status['last-step'].goal}, was given up: `), status['last-step'].abandoned));
   }
   if (status.evidence['waived-since']) {
-    out.push(note('bad', h('b', {}, 'Promises are waived '), 'after a forced rollback, until a verification passes: run ', h('code', {}, `crossfade verify ${status.migration}`)));
+    out.push(note('bad', h('b', {}, 'Promises are waived '), 'after a forced rollback or a restore of the control plane, until a verification passes: run ', h('code', {}, `crossfade verify ${status.migration}`)));
   }
   if (status['waiting-for'].length) {
     out.push(note('bad', h('b', {}, 'Nothing can move: '), `not heard of ${status['waiting-for'].slice(0, 5).join(', ')}. `,
@@ -92,6 +92,7 @@ const gate = (status, may) => {
     ['backfill', ...backfill(e.backfill)],
     ['verification', ...verdict(e.verification)],
     ['marked rows', count(e.marks), e.marks ? 'warn' : 'good'],
+    ['tables in doubt', e['suspect-tables'].length ? e['suspect-tables'].map(({ table, count: events }) => `${table || 'not named'} (${count(events)})`).join(', ') : 'none', e['suspect-tables'].length ? 'bad' : 'good'],
     ['every write checked', e['full-checks-since'] ? 'yes' : 'a sample', e['full-checks-since'] ? 'good' : ''],
     ['suspects', e.suspects.length ? count(e.suspects.length) : 'none', e.suspects.length ? 'bad' : 'good'],
   ];

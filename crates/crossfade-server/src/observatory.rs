@@ -7,7 +7,8 @@ use crate::law::evidence::Presence;
 use crossfade_api::wire::{
     Comparisons, LatencyDoc, MismatchSample, Observations, OperationDoc, OperationStatus, Progress, SideDoc, WindowDoc,
 };
-use crossfade_core::SampleValues;
+use crossfade_core::{SampleValues, Side};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,18 @@ pub const WINDOW: Duration = Duration::from_secs(5);
 const SAMPLES: usize = 50;
 /// Operations known per migration; names beyond go under one name, so that a client cannot fill the memory.
 const OPERATIONS: usize = 200;
+/// Classes of errors known per side of an operation; those beyond, and those with a longer name, count as [`OTHER`].
+const CLASSES: usize = 32;
+/// The longest name of an operation, of a field that differed and of a digest, in characters.
+const NAME: usize = 128;
+/// The longest name of a class of errors, in bytes.
+const CLASS: usize = 64;
+/// Where errors of all other classes count.
+const OTHER: &str = "other";
+/// Fields that a sample names at most.
+const FIELDS: usize = 64;
+/// The longest note of a run's progress, in characters.
+const NOTE: usize = 256;
 /// The longest text of a value in a sample, in characters; the library sends a thousand and a mark of the cut.
 const VALUE: usize = 1_001;
 /// For so long an OFREP evaluation counts as "lately".
@@ -151,7 +164,7 @@ impl Observatory {
         let Some(heard) = place.instances.get_mut(instance) else { return false };
         heard.last = Some(Instant::now());
         if progress.is_some() {
-            heard.progress = progress.cloned();
+            heard.progress = progress.map(|told| Progress { note: cut(&told.note, NOTE), ..told.clone() });
         }
         if sequence > heard.sequence {
             heard.sequence = sequence;
@@ -294,21 +307,27 @@ impl Place {
         let mut window = windows.back_mut();
         for (name, doc) in &seen.operations {
             let known = totals.operations.contains_key(name) || totals.operations.len() < OPERATIONS;
-            let name = if known && name.len() <= 128 { name.as_str() } else { "(others)" };
-            totals.merge_operation(name, doc);
+            let name = if known && name.len() <= NAME { name.as_str() } else { "(others)" };
+            let doc = bounded(totals.operations.get(name), doc);
+            totals.merge_operation(name, &doc);
             if let Some(window) = &mut window {
-                window.seen.merge_operation(name, doc);
+                window.seen.merge_operation(name, &doc);
             }
         }
         // An instance may hold an older plan, or say what it likes: the plan in force decides.
-        let bounded = |sample: &MismatchSample| MismatchSample {
+        let tidied = |sample: &MismatchSample| MismatchSample {
+            at_ms: sample.at_ms,
+            operation: cut(&sample.operation, NAME),
+            key_digest: cut(&sample.key_digest, NAME),
+            fields: sample.fields.iter().take(FIELDS).map(|field| cut(field, NAME)).collect(),
             values: match sample_values {
                 SampleValues::Withheld => None,
-                SampleValues::Shared => sample.values.as_ref().map(|values| values.each_ref().map(|text| cut(text))),
+                SampleValues::Shared => {
+                    sample.values.as_ref().map(|values| values.each_ref().map(|text| cut(text, VALUE)))
+                }
             },
-            ..sample.clone()
         };
-        let mismatches = seen.mismatches.iter().rev().take(SAMPLES).rev().map(bounded).collect();
+        let mismatches = seen.mismatches.iter().rev().take(SAMPLES).rev().map(tidied).collect();
         totals.merge(&Observations { mismatches, ..Observations::default() }, SAMPLES);
     }
 
@@ -321,8 +340,35 @@ impl Place {
     }
 }
 
-fn cut(text: &str) -> String {
-    text.chars().take(VALUE).collect()
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+/// What was seen of an operation, with as many classes of errors as are kept beside those that are known.
+fn bounded<'a>(known: Option<&OperationDoc>, seen: &'a OperationDoc) -> Cow<'a, OperationDoc> {
+    let sides = [Side::Source, Side::Target];
+    let is_known = |side: Side, class: &String| known.is_some_and(|known| known.side(side).errors.contains_key(class));
+    if sides.iter().all(|side| seen.side(*side).errors.keys().all(|class| is_known(*side, class))) {
+        return Cow::Borrowed(seen);
+    }
+    let mut kept = seen.clone();
+    for side in sides {
+        let mut room = CLASSES.saturating_sub(known.map_or(0, |known| known.side(side).errors.len()));
+        let errors = match side {
+            Side::Source => &mut kept.source.errors,
+            Side::Target => &mut kept.target.errors,
+        };
+        errors.clear();
+        for (class, count) in &seen.side(side).errors {
+            let fits = is_known(side, class) || class.len() <= CLASS && room > 0;
+            if fits && !is_known(side, class) {
+                room -= 1;
+            }
+            let sum = errors.entry(if fits { class.clone() } else { OTHER.to_owned() }).or_default();
+            *sum = sum.saturating_add(*count);
+        }
+    }
+    Cow::Owned(kept)
 }
 
 fn everything(seen: &Observations) -> OperationDoc {
@@ -385,6 +431,55 @@ mod tests {
         assert_eq!(kept(&observatory), [None, None], "what was kept is forgotten");
         observatory.observe("events", &seen("dave"));
         assert_eq!(kept(&observatory), [None, None, None]);
+    }
+
+    fn failed(classes: impl Iterator<Item = String>) -> Observations {
+        let errors: BTreeMap<String, u64> = classes.map(|class| (class, 1)).collect();
+        let side = SideDoc { errors, ..SideDoc::default() };
+        let doc = OperationDoc { target: side, ..OperationDoc::default() };
+        Observations { operations: [("record".to_owned(), doc)].into(), ..Observations::default() }
+    }
+
+    #[test]
+    fn classes_of_errors_are_bounded_and_every_error_is_counted() {
+        let observatory = Observatory::new(Duration::from_secs(1));
+        let class = |n: usize| format!("e{n:04}");
+        let kept = || observatory.totals("events").operations["record"].target.errors.clone();
+        observatory.observe("events", &failed((0..CLASSES).map(class)));
+        assert_eq!((kept().len(), kept().get(OTHER)), (CLASSES, None), "as many as are kept");
+        observatory.observe("events", &failed((0..=CLASSES).map(class)));
+        assert_eq!((kept().len(), kept().get(OTHER)), (CLASSES + 1, Some(&1)), "one more");
+        observatory.observe("events", &failed((0..10_000).map(class)));
+        observatory.observe("events", &failed(std::iter::once("x".repeat(CLASS + 1))));
+        let counted = kept();
+        assert_eq!(counted.len(), CLASSES + 1);
+        assert_eq!(counted[&class(0)], 3);
+        assert_eq!(counted.values().sum::<u64>() as usize, CLASSES + CLASSES + 1 + 10_000 + 1, "none is lost");
+        assert!(counted.keys().all(|class| class.len() <= CLASS));
+        let window = observatory.since("events", Duration::from_secs(60));
+        assert_eq!(window.target.errors, counted);
+    }
+
+    #[test]
+    fn the_first_of_too_many_classes_with_too_long_a_name_takes_no_room() {
+        let observatory = Observatory::new(Duration::from_secs(1));
+        let long = |n: usize| format!("{n:04}{}", "x".repeat(CLASS));
+        observatory.observe("events", &failed((0..1_000).map(long).chain(["timeout".to_owned()])));
+        let kept = observatory.totals("events").operations["record"].target.errors.clone();
+        assert_eq!(kept.into_iter().collect::<Vec<_>>(), [(OTHER.to_owned(), 1_000), ("timeout".to_owned(), 1)]);
+    }
+
+    #[test]
+    fn names_in_samples_are_cut() {
+        let observatory = Observatory::new(Duration::from_secs(1));
+        let long = "é".repeat(10_000);
+        let (operation, key_digest, fields) = (long.clone(), long.clone(), vec![long; 1_000]);
+        let sample = MismatchSample { operation, key_digest, fields, ..MismatchSample::default() };
+        observatory.observe("events", &Observations { mismatches: vec![sample], ..Observations::default() });
+        let (_, _, samples) = observatory.recent("events");
+        let length = |text: &String| text.chars().count();
+        assert_eq!((length(&samples[0].operation), length(&samples[0].key_digest)), (NAME, NAME));
+        assert_eq!((samples[0].fields.len(), length(&samples[0].fields[0])), (FIELDS, NAME));
     }
 
     #[test]

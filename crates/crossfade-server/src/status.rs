@@ -7,8 +7,9 @@ use crate::law::{Entry, Event, Happening, Migration, State};
 use crate::observatory::Observatory;
 use crossfade_api::revision::RevisionText;
 use crossfade_api::wire::{
-    AutoDoc, BackfillDoc, DriftDoc, EvidenceDoc, GateDoc, HistoryEntry, InstanceDoc, InstanceKind, Instances, Ladder,
-    LastStepDoc, Outcome, Protection, Publication, Rung, Status, StepDoc, VerificationDoc,
+    AutoDoc, BackfillDoc, CannotCheckDoc, DriftDoc, EvidenceDoc, GateDoc, HistoryEntry, InstanceDoc, InstanceKind,
+    Instances, Ladder, LastStepDoc, OperationsDoc, Outcome, Protection, Publication, Rung, Status, StepDoc, TableDoc,
+    TableDoubt, VerificationDoc,
 };
 use crossfade_core::{Checks, Edge, Phase, Plan, Position, Share, Side, Stage, Switches, Verdict};
 use std::time::Duration;
@@ -82,6 +83,7 @@ fn instances(
             connected: contact.connected,
             marks: 0,
             progress: contact.progress,
+            tables: known.tables.clone(),
         })
         .collect();
     for key in migration.marks.keys() {
@@ -149,7 +151,18 @@ fn step(state: &State, migration: &Migration, presence: &Presence) -> Option<Ste
 fn evidence(migration: &Migration, presence: &Presence) -> EvidenceDoc {
     let shown = migration.evidence(migration.plan.position(), presence);
     EvidenceDoc {
-        marks: (migration.marks.len() as u64).saturating_add(migration.unlisted),
+        marks: migration.marks.len() as u64,
+        suspect_tables: migration
+            .tables_in_doubt()
+            .into_iter()
+            .map(|doubt| TableDoubt { table: doubt.table, count: doubt.events })
+            .collect(),
+        cannot_check: shown
+            .unchecked_writers
+            .into_iter()
+            .map(|writer| CannotCheckDoc { instance: writer.instance, table: writer.table })
+            .collect(),
+        operations: operations(migration),
         suspects: shown.suspects,
         repairs_running: shown.repairs_running,
         backfill: BackfillDoc { state: migration.backfill, generation: migration.generation },
@@ -160,6 +173,21 @@ fn evidence(migration: &Migration, presence: &Presence) -> EvidenceDoc {
         bypassing_writers: shown.bypassing_writers,
         waived_since: migration.waived_since.map(|tick| tick.0),
     }
+}
+
+/// Tables on which instances run different operations.
+fn operations(migration: &Migration) -> Vec<OperationsDoc> {
+    let different = migration.operations_by_table().into_iter().filter(|(_, found)| found.len() > 1);
+    different
+        .map(|(table, found)| OperationsDoc {
+            table: table.to_owned(),
+            confirmed: migration
+                .confirmed
+                .get(table)
+                .is_some_and(|known| found.keys().all(|hash| known.contains(*hash))),
+            operations: found.into_iter().map(|(hash, id)| (hash.to_owned(), id.to_owned())).collect(),
+        })
+        .collect()
 }
 
 /// The gate before the end of the next edge that has one: the cut-over, then the point of no return.
@@ -274,6 +302,8 @@ fn revision_of(what: &Happening) -> Option<RevisionText> {
         | Happening::Registered { .. }
         | Happening::Acknowledged { .. }
         | Happening::Marked { .. }
+        | Happening::TablesReported { .. }
+        | Happening::OperationsConfirmed { .. }
         | Happening::Left { .. }
         | Happening::Evicted { .. }
         | Happening::StepBegan { .. }
@@ -320,6 +350,17 @@ fn ending(outcome: Outcome) -> String {
     }
 }
 
+fn of_tables(tables: &[TableDoc]) -> String {
+    if tables.is_empty() {
+        return "writes no table".to_owned();
+    }
+    let named = tables.iter().map(|doc| {
+        let how = if doc.can_check { "" } else { " (cannot check its writes)" };
+        format!("{}{how}", doc.table)
+    });
+    format!("writes {}", named.collect::<Vec<_>>().join(", "))
+}
+
 fn happened(what: &Happening) -> (&'static str, String) {
     match what {
         Happening::Declared { .. } => ("declared", "the configuration file declares it anew".to_owned()),
@@ -331,8 +372,15 @@ fn happened(what: &Happening) -> (&'static str, String) {
             ("acknowledged", format!("{instance} acknowledged {revision}, {} marks", marks.set.len()))
         }
         Happening::Marked { instance, marks } => {
-            ("marked", format!("{instance} set {} marks, cleared {}", marks.set.len(), marks.cleared.len()))
+            let doubts = marks.suspect.iter().fold(marks.unlisted, |sum, doubt| sum.saturating_add(doubt.count));
+            let beside = if doubts == 0 { String::new() } else { format!(", {doubts} doubts without a row") };
+            ("marked", format!("{instance} set {} marks, cleared {}{beside}", marks.set.len(), marks.cleared.len()))
         }
+        Happening::TablesReported { instance, tables } => ("tables", format!("{instance} {}", of_tables(tables))),
+        Happening::OperationsConfirmed { table, operations } => (
+            "operations-confirmed",
+            format!("operations {} may run on table {table} side by side", operations.join(", ")),
+        ),
         Happening::Left { instance, .. } => ("left", format!("{instance} left in good order")),
         Happening::Evicted { instance } => ("evicted", format!("{instance} is dead, it was stated")),
         Happening::StepBegan { goal, forced, waived, .. } => {

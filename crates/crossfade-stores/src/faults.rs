@@ -218,6 +218,18 @@ impl Table for FaultyTable {
         &self.capabilities
     }
 
+    async fn identity(&self) -> Result<Option<crate::port::TableIdentity>, StoreError> {
+        self.inner.identity().await
+    }
+
+    async fn deletes_cascade(&self) -> Result<bool, StoreError> {
+        self.inner.deletes_cascade().await
+    }
+
+    async fn repeated_keys(&self, most: usize) -> Result<Vec<RowKey>, StoreError> {
+        self.inner.repeated_keys(most).await
+    }
+
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
         let faults = self.begin(Point::Read).await?;
         let done = self.inner.read(keys).await;

@@ -38,6 +38,8 @@ pub use port::{
     Capabilities, Change, ChangeOutcome, Checksum, ErrorKind, OpenWrites, Page, Position, Range, Recovery, Rest, Store,
     StoreError, Table,
 };
-pub use schema::{Column, ColumnType, Fit, TableName, TableOptions, TableSchema, TableSpec, WantedColumn};
+pub use schema::{
+    Blanks, Column, ColumnType, Fit, Limits, TableName, TableOptions, TableSchema, TableSpec, WantedColumn,
+};
 pub use url::{StoreKind, StoreUrl};
 pub use value::{Decimal, Row, RowKey, Value};

@@ -146,10 +146,53 @@ pub struct Column {
     pub native: String,
     /// Whether it takes nulls.
     pub nullable: bool,
-    /// Whether the store computes it, so that nobody may write it.
+    /// Whether the store computes it: it is read like any other column, and never written.
     pub generated: bool,
     /// Whether an insert without it works (default, identity, nullable).
     pub optional: bool,
+    /// What the column keeps of a value, beyond what `ty` says.
+    pub limits: Limits,
+}
+
+/// How much of a value a column or an attribute keeps, where its [`ColumnType`] does not say so. The default is all of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Limits {
+    /// Significant digits of a number.
+    pub digits: Option<u32>,
+    /// Digits after the second.
+    pub fraction: Option<u32>,
+    /// Whether a moment is rounded up: an expiry must not come early.
+    pub upwards: bool,
+    /// Bytes of a text.
+    pub text_bytes: Option<u32>,
+    /// Blanks at the end of a text.
+    pub blanks: Blanks,
+    /// The one length in bytes that a binary value can have.
+    pub exact_bytes: Option<u32>,
+}
+
+impl Limits {
+    /// An attribute of DynamoDB.
+    pub const DYNAMODB: Limits = Limits {
+        digits: Some(38),
+        fraction: None,
+        upwards: false,
+        text_bytes: None,
+        blanks: Blanks::Kept,
+        exact_bytes: None,
+    };
+}
+
+/// What becomes of blanks at the end of a text.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Blanks {
+    /// They stay.
+    #[default]
+    Kept,
+    /// They are dropped (`char(n)` of MySQL).
+    Dropped,
+    /// They are added up to this many characters (`character(n)` of PostgreSQL).
+    Padded(u32),
 }
 
 /// A table as its store describes it.
@@ -172,15 +215,12 @@ impl TableSchema {
         self.columns.iter().find(|c| c.name == name)
     }
 
-    /// The spec that opens this table with all columns that can be written, as they are.
+    /// The spec that opens this table with all columns, as they are.
     #[must_use]
     pub fn as_spec(&self) -> TableSpec {
         let mut columns = Vec::new();
         let mut key = vec![0; self.key.len()];
         for (i, c) in self.columns.iter().enumerate() {
-            if c.generated && !self.key.contains(&i) {
-                continue;
-            }
             if let Some(at) = self.key.iter().position(|k| *k == i) {
                 key[at] = columns.len();
             }
@@ -229,6 +269,12 @@ pub struct TableOptions {
     pub documents: Vec<String>,
     /// DynamoDB: text attributes and how they begin in every row of this table, where other entities share it (single-table designs).
     pub only_prefixes: Vec<(String, String)>,
+    /// DynamoDB: the column that gets every attribute without a column of its own, as a JSON object (see `dynamodb::rest`); null without one. Only read.
+    pub rest: Option<String>,
+    /// DynamoDB: attributes that are left out of `rest`.
+    pub ignored: Vec<String>,
+    /// Columns that are read in the database's own text form; their type in the spec is text. A table with such columns is only read.
+    pub as_text: Vec<String>,
     /// How long an ambiguous write may still land, where the operator knows better than the default.
     pub linger: Option<std::time::Duration>,
 }

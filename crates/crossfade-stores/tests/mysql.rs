@@ -59,6 +59,22 @@ impl Lab {
     }
 }
 
+#[tokio::test]
+async fn a_table_is_the_same_by_every_name_of_its_server() {
+    let lab = Lab::new("identity").await;
+    lab.sql("CREATE TABLE t (id bigint PRIMARY KEY)").await;
+    let other = lab.url.replace("127.0.0.1", "localhost");
+    assert_ne!(other, lab.url);
+    let other = crossfade_stores::open(&other.parse::<StoreUrl>().unwrap()).await.unwrap();
+    let spec = lab.store.describe(&TableName::new("t")).await.unwrap().as_spec();
+    let named = TableSpec { name: TableName::new(format!("{}.t", lab.database)), ..spec.clone() };
+    let own = lab.store.table(&spec).await.unwrap().identity().await.unwrap();
+    for table in [other.table(&spec).await.unwrap(), lab.store.table(&named).await.unwrap()] {
+        assert_eq!(table.identity().await.unwrap(), own);
+    }
+    lab.end().await;
+}
+
 fn native(ty: &ColumnType) -> String {
     match ty {
         ColumnType::Bool => "boolean".to_owned(),

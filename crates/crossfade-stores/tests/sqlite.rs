@@ -31,6 +31,19 @@ impl Lab {
     }
 }
 
+#[tokio::test]
+async fn a_table_is_the_same_behind_a_link_to_its_file() {
+    let lab = Lab::new().await;
+    lab.sql("CREATE TABLE t (id INTEGER PRIMARY KEY)");
+    let link = lab.path.with_file_name("link.db");
+    std::os::unix::fs::symlink(&lab.path, &link).unwrap();
+    let url: StoreUrl = format!("sqlite://{}", link.display()).parse().unwrap();
+    let other = crossfade_stores::open(&url).await.unwrap();
+    let spec = lab.store.describe(&TableName::new("t")).await.unwrap().as_spec();
+    let own = lab.store.table(&spec).await.unwrap().identity().await.unwrap();
+    assert_eq!(other.table(&spec).await.unwrap().identity().await.unwrap(), own);
+}
+
 fn native(ty: &ColumnType) -> &'static str {
     match ty {
         ColumnType::Bool => "BOOLEAN",

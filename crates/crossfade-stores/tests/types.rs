@@ -36,9 +36,20 @@ fn document(stores: &[Arc<dyn Store>]) -> String {
     let mut out = String::from(
         "# Types between stores\n\n<!-- Made by `CROSSFADE_BLESS=1 cargo test -p crossfade-stores --all-features --test types` from what the stores say. -->\n\n\
          A column of the source keeps its type; the question is how the target keeps its values, in the column that the target would make for it (or in an\n\
-         attribute, where a store has no columns). **lossless**: every value comes back as it was put. **lossy**: only when the file says `lossy`, and what goes\n\
-         is said below. **refused**: `crossfade check` names the column and what to do. A narrower column than that is judged on its own by `crossfade check`.\n\n\
-         Between two engines decimals compare by number and JSON by value; within one engine both compare to the letter.\n",
+         attribute, where a store has no columns). **lossless**: every value comes back as it was put. **lossy**: some values do not, and which is\n\
+         said below; `crossfade check` names the words of `lossy` that accept it (see [config](config.md)). **refused**: `crossfade check` names the column and what\n\
+         to do. A narrower column than that is judged on its own by `crossfade check`.\n\n\
+         Between two engines decimals compare by number and JSON by value; within one engine both compare to the letter.\n\n\
+         What these tables do not say:\n\n\
+         - A loss that only refuses rows needs no word where the target's column is of the very type of the source's.\n\
+         - Types of one engine alone, arrays in more than one dimension and everything else go into a text column by `lossy = \"text\"`, as their own client prints them.\n\
+         - MariaDB and MySQL have dates and times of the years 1 to 9999 without infinities; others are refused, row by row. Digits of a second that a column does not keep\n  \
+           are refused by row, unless the file says `round` or `truncate`.\n\
+         - PostgreSQL takes no NUL in a text and none in `jsonb`: such rows are refused.\n\
+         - MySQL (not MariaDB) keeps numbers in JSON as doubles: one with more digits is found as a difference.\n\
+         - SQLite keeps a 32-bit float as the double that prints the same. The double with the same bits is taken for the same float.\n\
+         - A row of DynamoDB with an attribute that no column takes is refused by the attribute's name; see `rest` in [config](config.md).\n\
+         - Computed columns are read like others, and never written.\n",
     );
     let all = conformance::all_types();
     for source in stores {
@@ -52,7 +63,7 @@ fn document(stores: &[Arc<dyn Store>]) -> String {
             )
             .unwrap();
             // What a source cannot hold, it cannot send.
-            for ty in all.iter().filter(|ty| source.fit(ty, None) == Fit::Lossless) {
+            for ty in all.iter().filter(|ty| !matches!(source.fit(ty, None), Fit::Refused(_))) {
                 let fit = target.fit(ty, None);
                 let why = match &fit {
                     Fit::Lossless => "",
@@ -63,8 +74,14 @@ fn document(stores: &[Arc<dyn Store>]) -> String {
             let own = ColumnType::Native { engine: source.kind().scheme().to_owned(), name: "…".to_owned() };
             if matches!(source.kind(), StoreKind::Postgres | StoreKind::Mysql) {
                 let fit = target.fit(&own, None);
-                if let Fit::Lossy(why) | Fit::Refused(why) = &fit {
-                    writeln!(out, "| types of {} alone | {} | {why} |", source.kind(), fit.word()).unwrap();
+                if fit != Fit::Lossless {
+                    writeln!(
+                        out,
+                        "| types of {} alone | {}, but for `lossy = \"text\"` into a text | a type that only one engine knows |",
+                        source.kind(),
+                        fit.word()
+                    )
+                    .unwrap();
                 }
             }
         }

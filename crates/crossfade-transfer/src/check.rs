@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crossfade_api::config::{MapConfig, TableConfig};
-use crossfade_stores::{ColumnType, ErrorKind, Fit, Store, StoreError, TableName};
+use crossfade_stores::{Column, ColumnType, ErrorKind, Store, StoreError, TableName};
 
-use crate::pair::{self, OpenError};
+use crate::pair::{self, Fits, OpenError};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,35 +59,27 @@ pub async fn table(source: &Arc<dyn Store>, target: &Arc<dyn Store>, name: &str,
         }
     };
     for column in described.columns.iter().filter(|c| c.generated) {
-        out.push(note(format!("column `{}` is computed by the source and not copied", column.name)));
+        out.push(note(format!(
+            "column `{}` is computed by the source: its values are copied like others",
+            column.name
+        )));
+    }
+    for column in found.iter().flat_map(|found| &found.columns).filter(|c| c.generated) {
+        out.push(note(format!("column `{}` is computed by the target: it is compared, and not written", column.name)));
     }
     if !out.iter().any(|f| f.level == Level::Refused) {
-        match pair::specs(name, config, &described, &target_name, found.as_ref()) {
-            Ok((_, spec, map)) => {
-                for column in &spec.columns {
-                    let there = found.as_ref().and_then(|f| f.column(&column.name));
-                    // Stores without columns have none to be found.
-                    let there = if found.as_ref().is_some_and(|f| f.open) {
-                        there.filter(|c| c.ty != ColumnType::Bytes || column.ty == ColumnType::Bytes)
-                    } else {
-                        there
-                    };
-                    match target.fit(&column.ty, there) {
-                        Fit::Lossless => {}
-                        Fit::Lossy(why) if column.accept_loss => out.push(note(format!(
-                            "column `{}`: {} with an accepted loss: {why}",
-                            column.name, column.ty
-                        ))),
-                        Fit::Lossy(why) => {
-                            out.push(refused(format!(
-                                "column `{}`: {} would lose something: {why}: accept it with map.{0} = {{ lossy = … }}",
-                                column.name, column.ty
-                            )));
-                        }
-                        Fit::Refused(why) => out
-                            .push(refused(format!("column `{}`: {} does not survive: {why}", column.name, column.ty))),
+        let fit = |ty: &ColumnType, column: Option<&Column>| target.fit(ty, column);
+        match pair::specs_for(name, config, &described, &target_name, found.as_ref(), &fit) {
+            Ok(specs) => {
+                let same_engine = source.kind() == target.kind();
+                for (column, fits) in pair::judge(config, &described, found.as_ref(), &specs, same_engine, &fit) {
+                    match fits {
+                        Fits::Whole => {}
+                        Fits::WithLoss(why) => out.push(note(format!("column `{column}`: with a loss: {why}"))),
+                        Fits::Refused(why) => out.push(refused(why)),
                     }
                 }
+                let map = &specs.2;
                 if !out.iter().any(|f| f.level == Level::Refused) {
                     match pair::open(source, target, name, config).await {
                         Ok(pair) => {

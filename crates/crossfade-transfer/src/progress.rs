@@ -15,6 +15,8 @@ pub struct Counters {
     pub unchanged: AtomicU64,
     /// Rows deleted in the target because the source has them no more.
     pub deleted: AtomicU64,
+    /// Rows that only the target has, and that stay there because the configuration keeps them.
+    pub kept: AtomicU64,
     /// Rows read from the target.
     pub read_target: AtomicU64,
     /// Rows whose difference is read again.

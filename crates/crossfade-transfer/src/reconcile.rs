@@ -32,6 +32,8 @@ pub struct Settled {
     pub deleted: u64,
     /// Equal without a write.
     pub unchanged: u64,
+    /// Rows that only the target has, left there under [`Deletes::OnlyOfThisRun`].
+    pub kept: u64,
     /// Not done, each with its key's digest and why.
     pub failed: Vec<Failed>,
 }
@@ -51,8 +53,18 @@ impl Settled {
         self.written += other.written;
         self.deleted += other.deleted;
         self.unchanged += other.unchanged;
+        self.kept += other.kept;
         self.failed.extend(other.failed);
     }
+}
+
+/// Which rows of the target may be deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deletes {
+    /// Every row that the source lacks.
+    All,
+    /// Only a row that the source had when this call began. A row that only the target had stays.
+    OnlyOfThisRun,
 }
 
 /// How often a row is tried that others keep changing.
@@ -64,6 +76,8 @@ struct Open {
     wrote: Option<Wrote>,
     /// Whether what is in `row` may be put without reading both sides first.
     fresh: bool,
+    /// Whether only the target had the row when it was first seen.
+    only_target: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +92,19 @@ enum Wrote {
 /// # Errors
 /// The databases cannot be asked any more. Rows that one of them refuses are in [`Settled::failed`] instead.
 pub async fn settle(pair: &Pair, retry: &Retry, rows: Vec<Seen>) -> Result<Settled, TransferError> {
+    settle_with(pair, retry, rows, Deletes::All).await
+}
+
+/// As [`settle`], deleting no more than `deletes` allows.
+///
+/// # Errors
+/// As [`settle`].
+pub async fn settle_with(
+    pair: &Pair,
+    retry: &Retry,
+    rows: Vec<Seen>,
+    deletes: Deletes,
+) -> Result<Settled, TransferError> {
     let mut settled = Settled::default();
     let mut open = Vec::new();
     for mut row in rows {
@@ -87,8 +114,11 @@ pub async fn settle(pair: &Pair, retry: &Retry, rows: Vec<Seen>) -> Result<Settl
         match (&row.source, &row.target) {
             (None, None) => settled.unchanged += 1,
             (Some(s), Some(t)) if s.same(t, pair.closeness) => settled.unchanged += 1,
-            (Some(_), None) => open.push(Open { row, wrote: None, fresh: true }),
-            _ => open.push(Open { row, wrote: None, fresh: false }),
+            (Some(_), None) => open.push(Open { row, wrote: None, fresh: true, only_target: false }),
+            (source, _) => {
+                let only_target = source.is_none();
+                open.push(Open { row, wrote: None, fresh: false, only_target });
+            }
         }
     }
     let mut linger: Option<tokio::time::Instant> = None;
@@ -112,6 +142,11 @@ pub async fn settle(pair: &Pair, retry: &Retry, rows: Vec<Seen>) -> Result<Settl
         }
         read_again(pair, retry, &mut open, &mut settled).await?;
         open.retain(|o| !done(pair, o, &mut settled));
+        if deletes == Deletes::OnlyOfThisRun {
+            let before = open.len();
+            open.retain(|o| !(o.only_target && o.row.source.is_none() && o.row.target.is_some()));
+            settled.kept += (before - open.len()) as u64;
+        }
         if open.is_empty() {
             break;
         }

@@ -133,7 +133,9 @@ impl<Id> StoreRows<Id> {
         match side {
             _ if row.side == side => row.own.clone(),
             Side::Target => row.mapped.clone(),
-            Side::Source => Row(self.way_back.iter().map(|at| row.mapped.0[*at].clone()).collect()),
+            Side::Source => {
+                Row(self.way_back.iter().map(|at| row.mapped.0.get(*at).cloned().unwrap_or_default()).collect())
+            }
         }
     }
 }

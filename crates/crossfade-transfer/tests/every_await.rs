@@ -198,6 +198,6 @@ async fn a_repair_ends_equal_whatever_any_call_meets() {
         })
         .await;
         use Point::{Read, Write};
-        assert_eq!((source, target), (vec![Read, Read, Read], vec![Read, Read, Write]));
+        assert_eq!((source, target), (vec![Read, Read], vec![Read, Write, Read]));
     }
 }

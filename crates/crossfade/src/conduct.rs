@@ -2,10 +2,8 @@
 //!
 //! A control plane conducts a fleet; this conducts one process, for plans that come from a file or from code.
 
-use crate::marks::RowId;
-use crate::migration::Inner;
-use crossfade_core::{Options, Plan, Position, Revision, StepError};
-use std::sync::atomic::Ordering;
+use crate::migration::{Inner, moving_buckets};
+use crossfade_core::{Bucket, Options, Plan, Position, Revision, StepError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -68,26 +66,29 @@ pub(crate) struct Goal {
     pub(crate) options: Options,
 }
 
-/// Waits until no row among these is marked, no repair runs and no effect lingers. Cancel safe.
-pub(crate) async fn quiet(inner: &Inner, among: impl Fn(&RowId) -> bool) {
+/// Waits until, in these buckets, no row is marked, no repair runs and no effect may land any more. Cancel safe.
+pub(crate) async fn quiet(inner: &Inner, among: impl Fn(Bucket) -> bool) {
     let mut changed = inner.marks.watch();
     loop {
         changed.mark_unchanged();
-        if is_quiet(inner, &among) {
-            return;
-        }
+        let Some(until) = not_quiet_until(inner, &among) else { return };
         tokio::select! {
             _ = changed.changed() => {}
-            // Lingers end by themselves, and repairs that found nothing to do change no mark.
-            () = tokio::time::sleep(Duration::from_millis(2)) => {}
+            () = tokio::time::sleep_until(until) => {}
         }
     }
 }
 
-fn is_quiet(inner: &Inner, among: impl Fn(&RowId) -> bool) -> bool {
-    inner.lingering.load(Ordering::Acquire) == 0
-        && inner.repairing.load(Ordering::Acquire) == 0
-        && inner.marks.count_where(among) == 0
+/// When to look again, though no mark has changed; none when there is nothing to wait for.
+fn not_quiet_until(inner: &Inner, among: impl Fn(Bucket) -> bool) -> Option<Instant> {
+    if let Some(until) = inner.lingering.in_buckets(&among) {
+        return Some(until.max(Instant::now()) + Duration::from_millis(1));
+    }
+    if inner.repairs.any_in(&among) {
+        // A repair that finds nothing to do changes no mark when it ends.
+        return Some(Instant::now() + Duration::from_millis(2));
+    }
+    (inner.marks.count_in(&among) > 0).then(|| Instant::now() + Duration::from_secs(1))
 }
 
 /// Takes the migration to `goal`, one lawful revision after the other.
@@ -101,6 +102,12 @@ pub(crate) async fn advance(inner: &Inner, goal: Goal) -> Result<Advanced, Advan
     }
     let adjusted = here.with_options(goal.options).map_err(StepError::from)?;
     let steps = adjusted.steps_to(goal.position)?;
+    if adjusted == here && steps.iter().all(|plan| *plan == here) {
+        // It may be in force since a moment ago, by a step that was given up half-way: the answer is the same promise.
+        let sequence = *inner.epochs.watch().borrow();
+        inner.acknowledged(sequence).await;
+        return Ok(Advanced { revision, held: None });
+    }
     let revision = if adjusted == here { revision } else { install(inner, &adjusted, revision).await };
     match <[Plan; 3]>::try_from(steps) {
         Ok([hold, moved, released]) => hold_move_release(inner, adjusted, [hold, moved, released], revision).await,
@@ -119,7 +126,7 @@ pub(crate) async fn advance(inner: &Inner, goal: Goal) -> Result<Advanced, Advan
 async fn install(inner: &Inner, plan: &Plan, after: Revision) -> Revision {
     let revision = after.next(plan.fingerprint());
     let sequence = inner.epochs.install(plan.clone(), revision);
-    inner.epochs.grace(sequence).await;
+    inner.acknowledged(sequence).await;
     tokio::time::sleep(plan.options().settle).await;
     revision
 }
@@ -135,32 +142,43 @@ async fn hold_move_release(
     if settle * 2 >= bound && !settle.is_zero() {
         return Err(AdvanceError::SettleTooLong { settle, bound });
     }
-    let moving = |id: &RowId| Inner::is_moving(&here, &released, id);
+    let moving = moving_buckets(&here, &released);
     let patience = here.options().linger * 2 + bound;
-    if tokio::time::timeout(patience, quiet(inner, moving)).await.is_err() {
-        return Err(AdvanceError::NotQuiet { marks: inner.marks.count_where(moving), waited: patience });
+    if tokio::time::timeout(patience, quiet(inner, &moving)).await.is_err() {
+        return Err(AdvanceError::NotQuiet { marks: inner.marks.count_in(&moving), waited: patience });
     }
-    if inner.marks.everything_suspect() {
+    if inner.tables.any_doubt() {
         return Err(AdvanceError::EverythingSuspect);
     }
     let mut abandon = Abandon { inner, after: revision, armed: true };
     let began = Instant::now();
     let take = async {
         abandon.after = install(inner, &hold, abandon.after).await;
-        quiet(inner, moving).await;
+        quiet(inner, &moving).await;
+        // Looked at again: a write that began before the hold may have put a table in doubt since.
+        if inner.tables.any_doubt() {
+            return Err(AdvanceError::EverythingSuspect);
+        }
         abandon.after = install(inner, &moved, abandon.after).await;
+        Ok(())
     };
-    let in_time = tokio::time::timeout(bound, take).await.is_ok();
-    if !in_time {
-        drop(abandon);
-        return Err(AdvanceError::Abandoned { held: began.elapsed() });
+    match tokio::time::timeout(bound, take).await {
+        Ok(Ok(())) => {}
+        Ok(Err(doubt)) => {
+            drop(abandon);
+            return Err(doubt);
+        }
+        Err(_late) => {
+            drop(abandon);
+            return Err(AdvanceError::Abandoned { held: began.elapsed() });
+        }
     }
     abandon.armed = false;
     let revision = abandon.after.next(released.fingerprint());
     let sequence = inner.epochs.install(released, revision);
     let held = began.elapsed();
     inner.totals.held(held);
-    inner.epochs.grace(sequence).await;
+    inner.acknowledged(sequence).await;
     tokio::time::sleep(settle).await;
     Ok(Advanced { revision, held: Some(held) })
 }

@@ -19,12 +19,20 @@ pub(crate) struct Epoch {
     pub(crate) revision: Revision,
     /// Counts the plans of this process, from 1.
     sequence: u64,
+    /// No operation may begin under it: the process has left the fleet (R30).
+    closed: bool,
     registry: Arc<Registry>,
 }
 
 impl Epoch {
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// No operation may begin: the process has left the fleet (R30).
+    #[inline]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
     }
 }
 
@@ -69,7 +77,7 @@ pub(crate) struct Epochs {
 impl Epochs {
     pub(crate) fn new(plan: Plan, revision: Revision) -> Epochs {
         let registry = Arc::new(Registry { alive: Mutex::new(BTreeSet::from([1])), oldest: watch::Sender::new(1) });
-        let first = Epoch { plan, revision, sequence: 1, registry: Arc::clone(&registry) };
+        let first = Epoch { plan, revision, sequence: 1, closed: false, registry: Arc::clone(&registry) };
         Epochs {
             current: ArcSwap::from_pointee(first),
             registry,
@@ -91,11 +99,26 @@ impl Epochs {
     }
 
     /// Puts a plan into force and returns its sequence, to be waited for with [`Epochs::grace`].
+    ///
+    /// After [`Epochs::close`] the plan may change, but no operation begins under it.
     pub(crate) fn install(&self, plan: Plan, revision: Revision) -> u64 {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.current.load().closed;
+        self.swap(plan, revision, closed)
+    }
+
+    /// From now on no operation begins. Returns the sequence to be waited for with [`Epochs::grace`]: then every
+    /// operation that had begun has ended.
+    pub(crate) fn close(&self) -> u64 {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (plan, revision) = self.peek(|epoch| (epoch.plan.clone(), epoch.revision));
+        self.swap(plan, revision, true)
+    }
+
+    fn swap(&self, plan: Plan, revision: Revision, closed: bool) -> u64 {
         let sequence = *self.changed.borrow() + 1;
         self.registry.began(sequence);
-        let epoch = Epoch { plan, revision, sequence, registry: Arc::clone(&self.registry) };
+        let epoch = Epoch { plan, revision, sequence, closed, registry: Arc::clone(&self.registry) };
         // The old epoch lives on in the operations that hold it; with none left it is dropped, and counted, here.
         drop(self.current.swap(Arc::new(epoch)));
         self.changed.send_replace(sequence);
@@ -188,6 +211,16 @@ mod tests {
         // It came before anybody waited: there is nothing to wait for, and no time is asked.
         assert_eq!(epochs.after(old, || unreachable!("nobody waits")).await, Ok(()));
         assert!(epochs.is_settled(), "who waits holds no epoch");
+    }
+
+    #[test]
+    fn once_closed_every_later_plan_is_closed_too() {
+        let epochs = Epochs::new(plan(Stage::Off), FIRST);
+        assert!(!epochs.enter().is_closed());
+        epochs.close();
+        assert!(epochs.enter().is_closed());
+        epochs.install(plan(Stage::DualWrite), FIRST.next(1));
+        assert!(epochs.enter().is_closed());
     }
 
     #[test]

@@ -14,6 +14,52 @@ pub trait Key {
     fn with_text<R>(&self, use_text: impl FnOnce(&str) -> R) -> R;
 }
 
+/// What a key is made of, where that is known: the operations of a table have to be keyed alike. `#[derive(Key)]` makes a
+/// shape of its own, so that the id of an order is not taken for that of a user.
+#[doc(hidden)]
+pub trait KeyShape {
+    /// [`Text`], [`Integer`], a tuple of shapes, or [`Named`].
+    type Shape;
+}
+
+/// The shape of text.
+#[doc(hidden)]
+pub struct Text;
+
+/// The shape of integers, however wide: their text is the same.
+#[doc(hidden)]
+pub struct Integer;
+
+/// The shape of a type that derives [`Key`].
+#[doc(hidden)]
+pub struct Named<T>(std::marker::PhantomData<T>);
+
+/// The shape of a key that nothing is known of: [`Key`] by hand, or a type parameter.
+#[doc(hidden)]
+pub struct AnyShape;
+
+/// Two operations of one table have keys that are alike, as far as their types tell.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "this operation and another of the same table have keys of different types",
+    label = "this key is of another type than that of the table's first write",
+    note = "one user would have two keys: a read could ask a side to which the writes of the same user do not go",
+    note = "make both keys the same: convert one of them where it is named, as in `key = UserId(user)` or `key = user.to_string()`"
+)]
+pub trait KeyedLike<Other> {}
+
+impl KeyedLike<Text> for Text {}
+impl KeyedLike<Integer> for Integer {}
+impl<T> KeyedLike<Named<T>> for Named<T> {}
+impl<A: KeyedLike<X>, B: KeyedLike<Y>, X, Y> KeyedLike<(X, Y)> for (A, B) {}
+impl<A: KeyedLike<X>, B: KeyedLike<Y>, C: KeyedLike<Z>, X, Y, Z> KeyedLike<(X, Y, Z)> for (A, B, C) {}
+impl<X> KeyedLike<X> for AnyShape {}
+impl KeyedLike<AnyShape> for Text {}
+impl KeyedLike<AnyShape> for Integer {}
+impl<T> KeyedLike<AnyShape> for Named<T> {}
+impl<A, B> KeyedLike<AnyShape> for (A, B) {}
+impl<A, B, C> KeyedLike<AnyShape> for (A, B, C) {}
+
 /// A key that its canonical text gives back: what a repair needs to find a marked row again.
 pub trait ParseKey: Key + Sized {
     /// The key with this canonical text; none when the text is not one of this type.
@@ -73,6 +119,9 @@ macro_rules! integers {
                     Err(_larger) => use_text(&self.to_string()),
                 }
             }
+        }
+        impl KeyShape for $integer {
+            type Shape = Integer;
         }
         impl ParseKey for $integer {
             fn parse_key(text: &str) -> Option<Self> {
@@ -154,6 +203,28 @@ impl<A: ParseKey, B: ParseKey, C: ParseKey> ParseKey for (A, B, C) {
         let mut parts = text.splitn(3, PART);
         Some((A::parse_key(parts.next()?)?, B::parse_key(parts.next()?)?, C::parse_key(parts.next()?)?))
     }
+}
+
+impl KeyShape for str {
+    type Shape = Text;
+}
+impl KeyShape for String {
+    type Shape = Text;
+}
+impl KeyShape for std::sync::Arc<str> {
+    type Shape = Text;
+}
+impl<K: KeyShape + ?Sized> KeyShape for &K {
+    type Shape = K::Shape;
+}
+impl<K: KeyShape> KeyShape for Option<K> {
+    type Shape = K::Shape;
+}
+impl<A: KeyShape, B: KeyShape> KeyShape for (A, B) {
+    type Shape = (A::Shape, B::Shape);
+}
+impl<A: KeyShape, B: KeyShape, C: KeyShape> KeyShape for (A, B, C) {
+    type Shape = (A::Shape, B::Shape, C::Shape);
 }
 
 /// The canonical text, owned.

@@ -12,7 +12,7 @@
 //!
 //! #[crossfade::dao(refused = EventError::Refused)]
 //! pub trait EventDao {
-//!     #[write(key = event.user_id, row = event.id)]
+//!     #[write(key = event.user_id, row = event.id, mirror = replay)]
 //!     async fn record(&self, event: &Event) -> Result<(), EventError>;
 //!     #[read(key = user_id)]
 //!     async fn count_of(&self, user_id: u64) -> Result<usize, EventError>;
@@ -41,15 +41,15 @@
 //! | repair, backfill and verify through a DAO | [`rows`], [`repair`] |
 //! | test your own pair | `testing`, with the feature of that name |
 
-#[cfg_attr(
-    not(feature = "server"),
-    expect(dead_code, reason = "one of the rules is kept by the source of plans alone")
-)]
+mod blocking;
 mod broken;
 mod closures;
 mod conduct;
+#[cfg_attr(not(any(feature = "server", test)), expect(dead_code, reason = "only a fleet can be left"))]
 mod epoch;
 pub mod key;
+mod lingering;
+#[cfg_attr(not(any(feature = "server", test)), expect(dead_code, reason = "a control plane alone is told of marks"))]
 mod marks;
 mod migration;
 pub mod observe;
@@ -61,6 +61,7 @@ pub mod repair;
 pub mod rows;
 mod secondary;
 mod sync;
+mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod write;
@@ -68,7 +69,7 @@ mod write;
 #[doc(hidden)]
 pub mod __private;
 
-pub use closures::{Read, Unset, Write};
+pub use closures::{Given, Read, Replay, Unset, Write};
 pub use conduct::{AdvanceError, Advanced};
 pub use crossfade_core as core;
 pub use crossfade_core::{
@@ -79,7 +80,13 @@ pub use crossfade_macros::{Key, dao};
 pub use key::{Key, ParseKey};
 pub use marks::{Marked, RowId};
 pub use migration::{BuildError, Builder, Migration, Standing};
-pub use operation::{Operation, Part};
+pub use operation::{GroupRow, Operation, Part};
 pub use read::{ReadTicket, compare};
 pub use refused::Refused;
-pub use write::{Mirror, Prepared, WriteTicket, unknown_effect};
+pub use table::{Table, TableTaken, VerificationToken};
+pub use write::{Mirror, Prepared, PreparedGroup, WriteTicket, unknown_effect};
+
+/// The examples of the reference compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/reference/dao.md")]
+struct DaoReference;

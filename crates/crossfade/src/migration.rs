@@ -2,18 +2,20 @@
 
 use crate::conduct;
 use crate::epoch::Epochs;
-use crate::marks::{Marked, Marks, RowId};
+use crate::lingering::{Lingering, pinned_buckets};
+use crate::marks::{self, Marked, Marks};
 use crate::observe::{Observation, OperationStats};
 use crate::operation::Operation;
-use crate::plan::{PlanSource, PlanSourceError, Steward};
-use crate::repair::{ErasedRows, run_repairer};
+use crate::plan::{PlanSource, PlanSourceError, RunRegistrar, Sharing, Steward};
+use crate::repair::{Repairs, run_repairer};
 use crate::rows::RowPair;
 use crate::secondary::Budget;
-use crate::write::{InFlight, RowOrder};
-use crossfade_core::{CohortKey, MissingKey, Phase, Plan, Revision, Stage, Switches};
+use crate::table::{TableState, Tables};
+use crate::write::InFlight;
+use crossfade_core::{Bucket, CohortKey, MissingKey, Phase, Plan, Revision, Stage, Switches};
 use std::fmt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
@@ -69,17 +71,26 @@ pub(crate) struct Inner {
     pub(crate) id: String,
     pub(crate) epochs: Epochs,
     pub(crate) marks: Marks,
-    pub(crate) order: RowOrder,
+    pub(crate) tables: Tables,
+    /// The table whose name is the migration's id.
+    default_table: Arc<TableState>,
+    /// Secondary writes in flight.
     pub(crate) budget: Arc<Budget>,
+    /// Calls of comparisons in flight: apart from the writes, which must not wait for reads.
+    pub(crate) comparing: Arc<Budget>,
+    /// Comparisons that have begun and not ended, whether they call or sleep.
+    pub(crate) comparisons: Arc<Budget>,
     pub(crate) in_flight: InFlight,
-    /// Set once, by the first DAO that has `#[snapshot]` and `#[restore]`, or by [`Migration::attach_rows`].
-    pub(crate) rows: OnceLock<Arc<dyn ErasedRows>>,
     pub(crate) totals: Totals,
     /// Repairs under way.
-    pub(crate) repairing: AtomicU32,
-    /// Operations that have ended for their caller, but whose effect may still land.
-    pub(crate) lingering: AtomicU32,
+    pub(crate) repairs: Repairs,
+    /// Effects that may still land, of operations that have ended for their caller.
+    pub(crate) lingering: Lingering,
     pub(crate) runtime: Handle,
+    /// Whether other processes write under the same plans.
+    pub(crate) sharing: Sharing,
+    /// Where runs over the rows of this migration are registered; none without a control plane.
+    pub(crate) run_registrar: Option<RunRegistrar>,
     /// What the next secondary writes meet, in tests.
     #[cfg(feature = "testing")]
     pub(crate) faults: crate::testing::Faults,
@@ -137,6 +148,7 @@ pub struct Builder {
     source: Option<Box<dyn PlanSource>>,
     first_plan_within: Duration,
     publish_every: Option<Duration>,
+    most_marks: usize,
 }
 
 impl Builder {
@@ -161,12 +173,20 @@ impl Builder {
         self
     }
 
+    /// How many rows may be marked at once in this process; a mark takes about 150 bytes and its keys. Beyond, a row that
+    /// may differ makes its table suspect, until a verification passes. Default: 1,000,000.
+    #[must_use]
+    pub fn marks_at_most(mut self, marks: usize) -> Builder {
+        self.most_marks = marks;
+        self
+    }
+
     /// Waits for the first plan and starts the background tasks, on the tokio runtime that this is called in.
     ///
     /// # Errors
     /// [`BuildError`]; nothing was started then.
     pub async fn build(self) -> Result<Migration, BuildError> {
-        let Builder { id, source, first_plan_within, publish_every } = self;
+        let Builder { id, source, first_plan_within, publish_every, most_marks } = self;
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let none = || BuildError::NoPlan { migration: id.clone(), source: PlanSourceError::Unset };
         let mut source = source.ok_or_else(none)?;
@@ -177,18 +197,23 @@ impl Builder {
         if plan.migration() != id {
             return Err(BuildError::OtherMigration { migration: id, found: plan.migration().to_owned() });
         }
+        let tables = Tables::default();
         let inner = Arc::new(Inner {
-            id,
             epochs: Epochs::new(plan, revision),
-            marks: Marks::new(),
-            order: RowOrder::new(),
+            marks: Marks::new(most_marks),
+            default_table: tables.named(&id),
+            tables,
+            id,
             budget: Arc::default(),
+            comparing: Arc::default(),
+            comparisons: Arc::default(),
             in_flight: InFlight::new(),
-            rows: OnceLock::new(),
             totals: Totals::default(),
-            repairing: AtomicU32::new(0),
-            lingering: AtomicU32::new(0),
+            repairs: Repairs::default(),
+            lingering: Lingering::default(),
             runtime: runtime.clone(),
+            run_registrar: source.run_registrar(),
+            sharing: source.sharing(),
             #[cfg(feature = "testing")]
             faults: crate::testing::Faults::default(),
             operations: Mutex::default(),
@@ -235,6 +260,7 @@ impl Migration {
             source: None,
             first_plan_within: Duration::from_secs(10),
             publish_every: Some(Duration::from_secs(10)),
+            most_marks: marks::MOST,
         }
     }
 
@@ -270,9 +296,23 @@ impl Migration {
         self.stage_of(key).map(Stage::switches)
     }
 
-    /// A named operation, whose observations are kept apart. Make it once and keep it: a call finds it by name.
+    /// A named operation on the table that has the migration's id as its name; of other tables, see [`Migration::table`].
+    /// Its observations are kept apart. Make it once and keep it: a call finds it by name.
     #[must_use]
     pub fn operation(&self, name: &str) -> Operation {
+        self.table(self.id()).operation(name)
+    }
+
+    /// An operation of this name on this table. Operations of another table than the default one are observed under
+    /// `TABLE.NAME`: two tables may have operations of the same name.
+    pub(crate) fn operation_on(&self, table: &Arc<TableState>, name: &str) -> Operation {
+        let qualified;
+        let name = if Arc::ptr_eq(table, &self.inner.default_table) {
+            name
+        } else {
+            qualified = format!("{}.{name}", table.name);
+            &qualified
+        };
         let mut operations = self.inner.operations.lock().unwrap_or_else(PoisonError::into_inner);
         let stats = match operations.iter().find(|stats| stats.name == name) {
             Some(stats) => Arc::clone(stats),
@@ -282,15 +322,13 @@ impl Migration {
                 stats
             }
         };
-        Operation::new(Arc::clone(&self.inner), stats)
+        Operation::new(Arc::clone(&self.inner), Arc::clone(table), stats)
     }
 
-    /// Gives repair and checks access to the rows. A generated DAO with `#[snapshot]` and `#[restore]` does it itself;
-    /// a second call changes nothing.
+    /// Gives repair and checks access to the rows of the table that has the migration's id as its name; see
+    /// [`Table::attach_rows`](crate::Table::attach_rows).
     pub fn attach_rows(&self, rows: impl RowPair) {
-        // The first one stays: two DAOs of one migration share its rows.
-        let _first = self.inner.rows.set(Arc::new(rows));
-        self.inner.marks.nudge();
+        self.table(self.id()).attach_rows(rows);
     }
 
     /// Everything seen so far.
@@ -302,18 +340,22 @@ impl Migration {
     /// The rows that are marked now.
     #[must_use]
     pub fn marks(&self) -> Vec<Marked> {
-        self.inner.marks.list()
+        self.inner.marked()
     }
 
-    /// Says that a verification of every row, begun after the last write of unknown rows, has passed (R8, R18).
-    pub fn verified(&self) {
-        self.inner.marks.verified();
-    }
-
-    /// Returns when no row is marked, no repair runs and no effect lingers; `false` when `within` passed first. Cancel
-    /// safe.
+    /// Returns when no dual write is under way, no row is marked, no repair runs and no effect lingers; `false` when
+    /// `within` passed first. Cancel safe.
     pub async fn converged(&self, within: Duration) -> bool {
-        tokio::time::timeout(within, conduct::quiet(&self.inner, |_| true)).await.is_ok()
+        let converged = async {
+            loop {
+                conduct::quiet(&self.inner, |_| true).await;
+                if self.inner.in_flight.none() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(within, converged).await.is_ok()
     }
 
     /// Before the process ends: waits up to `within` for secondary writes in flight and for repairs. What is still
@@ -336,7 +378,8 @@ impl Inner {
             migration: self.id.clone(),
             operations: operations.iter().map(|stats| stats.observe()).collect(),
             marked: self.marks.count() as u64,
-            everything_suspect: self.marks.everything_suspect(),
+            everything_suspect: self.tables.any_doubt(),
+            suspect_tables: self.suspect_tables(),
             repaired: get(&self.totals.repaired),
             repaired_unchanged: get(&self.totals.unchanged),
             repair_failures: get(&self.totals.repair_failures),
@@ -346,8 +389,42 @@ impl Inner {
         }
     }
 
-    /// The key of this row changes its authority between the two ends of the move that `plan` is in.
-    pub(crate) fn is_moving(from: &Plan, to: &Plan, id: &RowId) -> bool {
-        CohortKey::new(&id.key).is_ok_and(|key| from.position().moves(to.position(), id.bucket, key).is_some())
+    /// Every mark.
+    pub(crate) fn marked(&self) -> Vec<Marked> {
+        let tables = self.tables.all();
+        let name =
+            |place: u32| tables.get(place as usize).map_or_else(|| Arc::from(""), |table| Arc::clone(&table.name));
+        self.marks.list(name)
+    }
+
+    /// Tables in which rows without a mark may differ, by name.
+    fn suspect_tables(&self) -> Vec<String> {
+        let tables = self.tables.all();
+        tables.iter().filter(|table| table.doubt.is_raised()).map(|table| table.name.to_string()).collect()
+    }
+
+    /// Returns when every operation that began before epoch `sequence` has ended, and no effect may land any more that the
+    /// plan in force routes another way (R3, R26). A plan of a forced rollback is acknowledged at once: what the operations
+    /// in flight may still do is what the operator has waived (R20). Cancel safe.
+    pub(crate) async fn acknowledged(&self, sequence: u64) {
+        if self.epochs.peek(|epoch| epoch.plan.forced()) {
+            return;
+        }
+        self.epochs.grace(sequence).await;
+        while let Some(until) = self.epochs.peek(|epoch| self.lingering.delaying(&epoch.plan)) {
+            // A moment later: the task that waits for the end of the linger takes it out of the list.
+            tokio::time::sleep_until(until.max(tokio::time::Instant::now()) + Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// The buckets in which some key has another authority in `to` than in `from`. A bucket with a pinned key counts.
+pub(crate) fn moving_buckets(from: &Plan, to: &Plan) -> impl Fn(Bucket) -> bool + use<> {
+    let (here, there) = (from.position().clone(), to.position().clone());
+    let mut pinned = pinned_buckets(from, &here);
+    pinned.extend(pinned_buckets(to, &there));
+    move |bucket| {
+        let (from, to) = (here.stage_of_bucket(bucket), there.stage_of_bucket(bucket));
+        from.authority() != to.authority() || pinned.contains(&bucket)
     }
 }

@@ -1,13 +1,14 @@
 //! A named operation: where reads and writes begin, and take their one decision (R2).
 
-use crate::broken::{self, Broken};
+use crate::broken;
 use crate::epoch::Epoch;
 use crate::key::Key;
-use crate::migration::Inner;
+use crate::migration::{Inner, Migration};
 use crate::observe::{Counter, OperationStats, drawn};
 use crate::read::{Freshness, KeyDigest, ReadTicket};
 use crate::refused::Refused;
-use crate::write::{KeyText, Prepared, Rows, Touched, WriteTicket};
+use crate::table::TableState;
+use crate::write::{KeyText, Prepared, PreparedGroup, Rows, Touched, WriteTicket};
 use crossfade_core::{Bucket, CohortKey, MissingKey, ReadRoute, Share, WriteRoute};
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ pub struct Operation {
 
 struct Parts {
     inner: Arc<Inner>,
+    table: Arc<TableState>,
     stats: Arc<OperationStats>,
 }
 
@@ -41,8 +43,21 @@ pub struct Part<Ticket> {
 }
 
 impl Operation {
-    pub(crate) fn new(inner: Arc<Inner>, stats: Arc<OperationStats>) -> Operation {
-        Operation { parts: Arc::new(Parts { inner, stats }) }
+    pub(crate) fn new(inner: Arc<Inner>, table: Arc<TableState>, stats: Arc<OperationStats>) -> Operation {
+        Operation { parts: Arc::new(Parts { inner, table, stats }) }
+    }
+
+    /// The table that it works on.
+    #[inline]
+    pub(crate) fn table(&self) -> &Arc<TableState> {
+        &self.parts.table
+    }
+
+    /// Begins an operation: the plan in force, unless this process has left the fleet (R30).
+    #[inline]
+    fn enter(&self) -> Result<Arc<Epoch>, Refused> {
+        let epoch = self.parts.inner.epochs.enter();
+        if epoch.is_closed() { Err(Refused::Left) } else { Ok(epoch) }
     }
 
     #[inline]
@@ -62,7 +77,7 @@ impl Operation {
     #[inline]
     pub fn begin_read(&self, key: &(impl Key + ?Sized)) -> Result<ReadTicket<'_>, Refused> {
         self.parts.stats.count(Counter::Reads);
-        let epoch = self.parts.inner.epochs.enter();
+        let epoch = self.enter()?;
         let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
         let route = decision.stage.read_route();
         let ticket = self.read_ticket(epoch, route, || key.with_text(KeyDigest::of));
@@ -90,7 +105,7 @@ impl Operation {
     /// [`Refused::MissingKey`] when any key is missing.
     pub fn split_read<K: Key>(&self, keys: impl IntoIterator<Item = K>) -> Result<Vec<Part<ReadTicket<'_>>>, Refused> {
         self.parts.stats.count(Counter::Reads);
-        let epoch = self.parts.inner.epochs.enter();
+        let epoch = self.enter()?;
         let mut groups: Vec<(ReadRoute, Vec<usize>)> = Vec::new();
         for (place, key) in keys.into_iter().enumerate() {
             let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
@@ -109,7 +124,7 @@ impl Operation {
     /// [`Refused::Straddling`].
     pub fn begin_whole_read(&self) -> Result<ReadTicket<'_>, Refused> {
         self.parts.stats.count(Counter::Reads);
-        let epoch = self.parts.inner.epochs.enter();
+        let epoch = self.enter()?;
         one_authority(&epoch)?;
         let (route, _, _) = epoch.plan.decide_whole();
         Ok(self.read_ticket(epoch, route, || KeyDigest::Several))
@@ -144,9 +159,9 @@ impl Operation {
         self.parts.stats.count(Counter::Writes);
         let mut waiting = None;
         loop {
-            let epoch = self.parts.inner.epochs.enter();
+            let epoch = self.enter()?;
             let decision = key.with_text(|text| CohortKey::new(text).map(|key| epoch.plan.decide(key)))?;
-            if decision.held && !broken::is(Broken::NoHold) {
+            if decision.held && !broken::holds_are_ignored() {
                 self.wait_for_move(epoch, &mut waiting).await?;
                 continue;
             }
@@ -155,7 +170,7 @@ impl Operation {
                 None => Rows::NotMirrored,
                 Some(_) => rows(decision.bucket)?,
             };
-            return Ok(WriteTicket::new(self, epoch, route, rows));
+            return Ok(WriteTicket::new(self, epoch, route, rows, Some(decision.bucket)));
         }
     }
 
@@ -172,7 +187,7 @@ impl Operation {
         let mut waiting = None;
         loop {
             // One epoch for all keys: waiting for one while holding another would hold up the move itself.
-            let epoch = self.parts.inner.epochs.enter();
+            let epoch = self.enter()?;
             let mut groups: Vec<(WriteRoute, Vec<usize>)> = Vec::new();
             let mut touched = Vec::with_capacity(rows.len());
             let mut held = false;
@@ -192,7 +207,7 @@ impl Operation {
                     None => Rows::NotMirrored,
                     Some(_) => Rows::Many(places.iter().filter_map(|place| touched[*place].take()).collect()),
                 };
-                Part { ticket: WriteTicket::new(self, Arc::clone(&epoch), route, rows), places }
+                Part { ticket: WriteTicket::new(self, Arc::clone(&epoch), route, rows, None), places }
             };
             return Ok(groups.into_iter().map(part).collect());
         }
@@ -206,7 +221,7 @@ impl Operation {
         self.parts.stats.count(Counter::Writes);
         let mut waiting = None;
         loop {
-            let epoch = self.parts.inner.epochs.enter();
+            let epoch = self.enter()?;
             one_authority(&epoch)?;
             let (_, route, held) = epoch.plan.decide_whole();
             if held {
@@ -214,7 +229,7 @@ impl Operation {
                 continue;
             }
             let rows = if route.secondary.is_some() { Rows::Unknown } else { Rows::NotMirrored };
-            return Ok(WriteTicket::new(self, epoch, route, rows));
+            return Ok(WriteTicket::new(self, epoch, route, rows, None));
         }
     }
 
@@ -224,6 +239,15 @@ impl Operation {
     /// [`Refused`]; nothing was written.
     pub async fn prepare(&self, key: &(impl Key + ?Sized), row: &(impl Key + ?Sized)) -> Result<Prepared, Refused> {
         Ok(self.begin_write(key, row).await?.prepared())
+    }
+
+    /// One row of a transaction that writes several: see [`Migration::prepare_all`].
+    ///
+    /// # Errors
+    /// [`MissingKey`] when a key is missing (R13).
+    pub fn row(&self, key: &(impl Key + ?Sized), row: &(impl Key + ?Sized)) -> Result<GroupRow, MissingKey> {
+        let key = key.with_text(|text| CohortKey::new(text).map(|_| KeyText::from(text)))?;
+        Ok(GroupRow { operation: self.clone(), key, row: KeyText::of_row(row)? })
     }
 
     /// Returns at the next plan.
@@ -239,6 +263,80 @@ impl Operation {
         let until = || since() + bound;
         let waited = self.parts.inner.epochs.after(epoch, until).await;
         waited.map_err(|_| Refused::Held { waited: since().elapsed() })
+    }
+}
+
+/// A row of a transaction that writes several. See [`Operation::row`].
+#[derive(Debug, Clone)]
+pub struct GroupRow {
+    operation: Operation,
+    key: KeyText,
+    row: KeyText,
+}
+
+impl Migration {
+    /// Begins the writes of several rows, of one table or of several, inside one transaction of the caller's (R19): one
+    /// decision for all of them. Prepare, then begin the transaction on [`PreparedGroup::authority`], commit, then mirror.
+    ///
+    /// Waits, bounded, while authority moves for any of the keys (R4). Preparing the rows one after the other would stall
+    /// a cut-over until its bound: the first would hold the plan that the second waits to be replaced. Cancel safe.
+    ///
+    /// ```
+    /// # use crossfade::{Migration, Stage, plan, unknown_effect};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let migration = Migration::builder("shop").plan(plan::fixed(Stage::Shadow)).build().await?;
+    /// let (orders, stock) = (migration.table("orders").operation("place"), migration.table("stock").operation("take"));
+    /// let group = migration.prepare_all([orders.row("user-1", &42u64)?, stock.row("user-1", &7u64)?]).await?;
+    /// // … one transaction on `group.authority()`; after its commit:
+    /// group.mirror(unknown_effect::<std::io::Error>, |place, side| async move {
+    ///     // write row number `place` on `side`
+    /// #   let _ = (place, side);
+    ///     Ok(())
+    /// }).await;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing was written. [`Refused::Straddling`] when some keys are past the cut-over and some are not: no
+    /// transaction spans two databases, so that such a group waits for the end of the ramp.
+    pub async fn prepare_all(&self, rows: impl IntoIterator<Item = GroupRow>) -> Result<PreparedGroup, Refused> {
+        let rows: Vec<GroupRow> = rows.into_iter().collect();
+        if rows.iter().any(|row| !Arc::ptr_eq(row.operation.inner(), &self.inner)) {
+            return Err(Refused::OtherMigration);
+        }
+        for row in &rows {
+            row.operation.stats().count(Counter::Writes);
+        }
+        let mut waiting = None;
+        loop {
+            let epoch = self.inner.epochs.enter();
+            if epoch.is_closed() {
+                return Err(Refused::Left);
+            }
+            let mut decided = Vec::with_capacity(rows.len());
+            for row in &rows {
+                decided.push(epoch.plan.decide(CohortKey::new(row.key.as_str())?));
+            }
+            if let (Some(first), true) = (rows.first(), decided.iter().any(|decision| decision.held)) {
+                first.operation.wait_for_move(epoch, &mut waiting).await?;
+                continue;
+            }
+            let authority = decided.first().map(|decision| decision.stage.authority());
+            if decided.iter().any(|decision| Some(decision.stage.authority()) != authority) {
+                return Err(Refused::Straddling);
+            }
+            let parts = rows.into_iter().zip(decided).map(|(row, decision)| {
+                let GroupRow { operation, key, row } = row;
+                let route = decision.stage.write_route();
+                let touched = match route.secondary {
+                    None => Rows::NotMirrored,
+                    Some(_) => Rows::One(Touched::named(key, row, decision.bucket)),
+                };
+                Prepared::new(&operation, Arc::clone(&epoch), route, touched, Some(decision.bucket))
+            });
+            let authority = authority.unwrap_or_else(|| epoch.plan.position().stage().authority());
+            return Ok(PreparedGroup::new(authority, parts.collect()));
+        }
     }
 }
 

@@ -23,6 +23,15 @@ pub enum Refused {
         "some keys are past the cut-over and some are not, and this operation cannot be split by key: take the ramp back to 0 or on to 100 %, and set `whole = true` in the plan"
     )]
     Straddling,
+    /// This process has said goodbye to the control plane, or is about to: it no longer hears of plans, and an operation
+    /// under a plan that the fleet has left could write the wrong side (R30).
+    #[error(
+        "this process has left the migration's fleet, and begins no operation any more: send the request to another instance"
+    )]
+    Left,
+    /// Rows of two migrations cannot be prepared together: they have no plan in common.
+    #[error("a row of another migration cannot be prepared with this one's: prepare the rows of each migration apart")]
+    OtherMigration,
     /// `#[snapshot]`, `#[restore]` and `#[scan]` see one side: on both at once they have no meaning.
     #[error("`{method}` belongs to one side: call it on the source or the target, or give a snapshot its key")]
     OneSide {

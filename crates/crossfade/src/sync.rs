@@ -6,3 +6,6 @@ pub(crate) use std::sync::atomic::AtomicU32;
 pub(crate) use std::sync::{Mutex, MutexGuard};
 pub(crate) use tokio::sync::{oneshot, watch};
 pub(crate) use tokio::time::timeout_at;
+
+/// Counters of marks by bucket: one for each bucket.
+pub(crate) const BUCKET_COUNTERS: usize = 100_000;

@@ -200,7 +200,7 @@ async fn a_jump_over_an_edge_changes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn two_settle_times_have_to_fit_into_a_hold() {
-    let options = Options { settle: Duration::from_secs(1), ..Options::default() };
+    let options = Options { settle: Duration::from_secs(3), ..Options::default() };
     let (_migration, control) = migration_with(Stage::Shadow, options).await;
     let refused = control.advance(Position::at(Stage::Live)).await;
     assert!(matches!(refused, Err(AdvanceError::SettleTooLong { .. })), "{refused:?}");
@@ -268,6 +268,46 @@ async fn a_plan_file_is_followed_and_a_bad_edit_is_refused() {
     until(|| stage() == "live").await;
 }
 
+#[tokio::test]
+async fn a_plan_file_whose_step_was_abandoned_is_tried_until_it_is_in_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.toml");
+    let write = |stage: &str| {
+        let options = "[options]\nhold-bound-ms = 50\nlinger-ms = 1\n";
+        std::fs::write(&path, format!("stage = \"{stage}\"\n{options}")).unwrap();
+    };
+    write("shadow");
+    let source = plan::file(&path).every(Duration::from_millis(5));
+    let migration = Migration::builder("events").plan(source).build().await.unwrap();
+    // A write of the old authority that takes longer than the bound: the first try is abandoned.
+    let operation = migration.operation("put");
+    let ticket = operation.begin_write(&1u64, &1u64).await.unwrap();
+    write("live");
+    until(|| migration.observe().plans_refused > 0).await;
+    assert_eq!(migration.stage_of(&1u64).unwrap(), Stage::Shadow);
+    drop(ticket);
+    until(|| migration.stage_of(&1u64).unwrap() == Stage::Live).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_doubt_that_comes_up_in_the_hold_keeps_authority_where_it_is() {
+    let (migration, control) = migration(Stage::Shadow).await;
+    let operation = migration.operation("purge");
+    // A write of unknown rows that began before the hold fails on the secondary while writes are held.
+    let ticket = operation.begin_whole_write().await.unwrap();
+    let lost = |_: &(), _| async { Err(Error::Definite) };
+    let slow = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok::<_, Error>(())
+    };
+    let purge = ticket.mirrored(crossfade::Mirror::State, support::effect, slow, lost);
+    let (purged, step) = tokio::join!(purge, control.advance(Position::at(Stage::Live)));
+    purged.unwrap();
+    assert_eq!(step, Err(AdvanceError::EverythingSuspect));
+    assert_eq!(migration.stage_of(&1u64).unwrap(), Stage::Shadow);
+    assert!(matches!(migration.standing().plan.phase(), crossfade::core::Phase::Settled));
+}
+
 /// Plans that somebody else conducts, as they come.
 struct Elsewhere(Plan, tokio::sync::mpsc::Receiver<Plan>);
 
@@ -298,4 +338,60 @@ async fn a_hold_that_a_control_plane_conducts_is_measured_too() {
     }
     assert_eq!(migration.stage_of(&1u64).unwrap(), Stage::Live);
     assert_eq!(migration.observe().longest_hold_ms, 140, "through hold and move");
+}
+
+/// Installs plans as they come and hands out the revisions that were acknowledged.
+struct Acknowledging {
+    first: Plan,
+    plans: tokio::sync::mpsc::Receiver<Plan>,
+    acknowledged: tokio::sync::mpsc::Sender<u64>,
+}
+
+impl PlanSource for Acknowledging {
+    fn first<'a>(&'a mut self, _: &'a str) -> BoxFuture<'a, Result<(Plan, Revision), PlanSourceError>> {
+        let revision = Revision { incarnation: 1, number: 1, hash: self.first.fingerprint() };
+        Box::pin(std::future::ready(Ok((self.first.clone(), revision))))
+    }
+
+    fn follow(mut self: Box<Self>, steward: Steward) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            while let (Some(plan), Some((_, last))) = (self.plans.recv().await, steward.standing()) {
+                steward.install(plan.clone(), last.next(plan.fingerprint()));
+                let Some((revision, _)) = steward.acknowledged().await else { return };
+                self.acknowledged.send(revision.number).await.unwrap();
+            }
+        })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forced_rollback_is_acknowledged_while_writes_hang_on_the_dead_side() {
+    let live = Plan::new(PlanSpec::at("events", Stage::Live)).unwrap();
+    let (plans, coming) = tokio::sync::mpsc::channel(1);
+    let (acknowledged, mut told) = tokio::sync::mpsc::channel(9);
+    let source = Acknowledging { first: live.clone(), plans: coming, acknowledged };
+    let (pair, migration) = (Pair::default(), Migration::builder("events").plan(source).build().await.unwrap());
+    pair.target.fault(Fault::Hang);
+    let hanging = pair.write(&migration, 1, "1:lost");
+    let back = async {
+        tokio::task::yield_now().await;
+        let steps = live.steps_to(Position::at(Stage::Shadow)).unwrap();
+        for (plan, number) in steps.iter().zip(2..).take(2) {
+            let forced = Plan::new(PlanSpec { forced: true, ..plan.spec() }).unwrap();
+            plans.send(forced).await.unwrap();
+            assert_eq!(told.recv().await, Some(number), "nothing is waited for");
+        }
+        plans.send(steps[2].clone()).await.unwrap();
+        while migration.standing().plan.position().stage() != Stage::Shadow {
+            tokio::task::yield_now().await;
+        }
+        pair.write(&migration, 2, "2:a").await.unwrap();
+        assert_eq!(pair.source.get(2).as_deref(), Some("2:a"), "users write the source again");
+        assert!(told.try_recv().is_err(), "the last revision waits for the write that hangs");
+    };
+    tokio::select! {
+        _ = hanging => panic!("it hangs"),
+        () = back => {}
+    }
+    assert_eq!(told.recv().await, Some(4), "given up by its caller, it has ended");
 }

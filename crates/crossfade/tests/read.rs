@@ -178,7 +178,28 @@ async fn beyond_the_budget_reads_go_uncompared() {
     pair.target.fault(Fault::Hang);
     pair.read(&migration, 1).await.unwrap();
     pair.read(&migration, 1).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(migration.observe().total(|seen| seen.skipped), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_comparison_that_sleeps_or_hangs_takes_no_budget_from_a_write() {
+    let options = Options { secondary_in_flight: 1, ..Options::default() };
+    let (pair, (migration, _control)) = (Pair::default(), migration_with(Stage::Shadow, options).await);
+    pair.source.set(1, "1:source");
+    pair.target.set(1, "1:target");
+    pair.read(&migration, 1).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    // It differs, and waits until it reads again. Another one has the only call meanwhile.
+    pair.read(&migration, 2).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(migration.observe().total(|seen| seen.matched), 1);
+    pair.target.fault(Fault::Hang);
+    pair.read(&migration, 3).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    pair.write(&migration, 4, "4:a").await.unwrap();
+    assert!(migration.marks().is_empty(), "the write was over the budget");
+    assert_eq!(migration.observe().total(|seen| seen.skipped), 0);
 }
 
 #[tokio::test(start_paused = true)]

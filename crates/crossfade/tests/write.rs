@@ -206,8 +206,9 @@ async fn full_checks_find_a_secondary_that_says_yes_and_does_nothing() {
     let source = Arc::clone(&pair.source);
     let lying = migration
         .write(&1u64)
-        .source(move |_: Option<()>| source.put(1, "1:a".into()))
-        .target(|_: Option<()>| async { Ok(()) })
+        .source(move || source.put(1, "1:a".into()))
+        .target(|| async { Ok(()) })
+        .replay()
         .run_with(Error::Refused, effect)
         .await;
     assert_eq!(lying, Ok(()));
@@ -223,13 +224,12 @@ async fn values_that_the_authority_made_are_handed_to_the_secondary() {
     let (source, target) = (Arc::clone(&pair.source), Arc::clone(&pair.target));
     let made = migration
         .write("counter")
-        .source(move |_| async move {
+        .source(move || async move {
             source.put(1, "1:made-by-source".into()).await.map(|()| "1:made-by-source".to_owned())
         })
-        .target(move |made: Option<String>| async move {
-            let made = made.unwrap();
-            target.put(1, made.clone()).await.map(|()| made)
-        })
+        .target(|| async { Err(Error::Definite) })
+        .mirror_to_source(|_| async { Err::<(), _>(Error::Definite) })
+        .mirror_to_target(move |made| target.put(1, made))
         .run(Error::Refused)
         .await
         .unwrap();
@@ -244,9 +244,9 @@ async fn a_guess_is_marked_every_time() {
     let guess = migration
         .write(&1u64)
         .guess()
-        .source(move |_: Option<()>| source.put(1, "1:now".into()))
-        .target(move |_: Option<()>| target.put(1, "1:a moment later".into()));
-    guess.run_with(Error::Refused, effect).await.unwrap();
+        .source(move || source.put(1, "1:now".into()))
+        .target(move || target.put(1, "1:a moment later".into()));
+    guess.replay().run_with(Error::Refused, effect).await.unwrap();
     assert_eq!(reasons(&migration), [MarkReason::Replayed]);
 }
 
@@ -256,8 +256,9 @@ async fn an_operation_without_its_key_is_refused_before_anything_is_done() {
     let (source, target) = (Arc::clone(&pair.source), Arc::clone(&pair.target));
     let refused = migration
         .write(&None::<u64>)
-        .source(move |_: Option<()>| source.put(1, "1:a".into()))
-        .target(move |_: Option<()>| target.put(1, "1:a".into()))
+        .source(move || source.put(1, "1:a".into()))
+        .target(move || target.put(1, "1:a".into()))
+        .replay()
         .run(Error::Refused)
         .await;
     assert!(matches!(refused, Err(Error::Refused(Refused::MissingKey(_)))));
@@ -374,7 +375,7 @@ async fn a_failed_write_of_unknown_rows_makes_everything_suspect() {
     tokio::time::sleep(Duration::from_secs(6)).await;
     let to_live = crossfade::Position::at(Stage::Live);
     assert_eq!(control.advance(to_live.clone()).await, Err(crossfade::AdvanceError::EverythingSuspect));
-    migration.verified();
+    assert!(migration.begin_verification().passed());
     assert!(control.advance(to_live).await.is_ok());
 }
 

@@ -80,11 +80,11 @@ impl EventError {
 #[crossfade::dao(refused = EventError::Refused, effect = EventError::effect)]
 pub trait EventDao: Send + Sync + 'static {
     /// Records an event, or puts it in the place of the one with its number.
-    #[write(key = event.line, row = event.key())]
+    #[write(key = event.line, row = event.key(), mirror = replay)]
     async fn record(&self, event: &Event) -> Result<(), EventError>;
 
     /// Removes an event; one that is not there is no error.
-    #[write(key = id.line, row = id)]
+    #[write(key = id.line, row = id, mirror = replay)]
     async fn remove(&self, id: &EventId) -> Result<(), EventError>;
 
     /// The events of a line, by number.

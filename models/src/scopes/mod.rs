@@ -1,7 +1,8 @@
 //! The small worlds in which the protocol is walked through: each is as small as the family of rules it is for allows.
 
 use crate::application::{Work, Write};
-use crate::plans::{HALF, Ways};
+use crate::plans::{HALF, KEYS, Ways};
+use crate::properties::NOTHING_LOST;
 use crate::rules::Rule;
 use crate::state::Budget;
 use crate::store::{ROWS, Value};
@@ -10,10 +11,12 @@ use crossfade_core::{Position, Share, Stage};
 mod moves;
 mod processes;
 mod rows;
+mod tables;
 
 pub use moves::*;
 pub use processes::*;
 pub use rows::*;
+pub use tables::*;
 
 /// A small world.
 #[derive(Debug, Clone)]
@@ -48,6 +51,22 @@ pub struct Scope {
     pub overstays: bool,
     /// Only one instance ever writes, so that no overlap goes unseen.
     pub lone_writer: bool,
+    /// Instances alone repair, no process of its own.
+    pub only_inside: bool,
+    /// Secondary writes of a row in one instance take turns, in the order of the authority.
+    pub turns: bool,
+    /// A repair begins only while no write of its row is under way in its instance, whenever that began.
+    pub quiet_repairs: bool,
+    /// Instances report a suspect table at any time, not only with an acknowledgement.
+    pub tells: bool,
+    /// A check after the fact may lose its connection.
+    pub checks_fail: bool,
+    /// Instances that cannot check what they write, a bit each.
+    pub cannot_check: u8,
+    /// What the two rows are called.
+    pub names: [&'static str; ROWS],
+    /// The one promise that is looked at, so that a page tells its run to the end; none for all.
+    pub only: Option<&'static str>,
     /// How often things may happen.
     pub budget: Budget,
     /// What must be reachable.
@@ -73,6 +92,8 @@ pub enum Reach {
     BackFromRampDown,
     /// A hold was given up, and all is as it was.
     Abandoned,
+    /// Authority has moved for one row while an effect may still land on another.
+    MovedBesideLinger,
 }
 
 impl Reach {
@@ -88,6 +109,7 @@ impl Reach {
             Reach::BackFromLive => "back from live",
             Reach::BackFromRampDown => "back from ramp-down",
             Reach::Abandoned => "a hold is abandoned",
+            Reach::MovedBesideLinger => "authority moves beside an effect that may still land on another row",
         }
     }
 }
@@ -122,6 +144,14 @@ fn base() -> Scope {
         repairs_inside: false,
         overstays: false,
         lone_writer: false,
+        only_inside: false,
+        turns: false,
+        quiet_repairs: false,
+        tells: false,
+        checks_fail: false,
+        cannot_check: 0,
+        names: KEYS,
+        only: None,
         budget: Budget::default(),
         reach: Vec::new(),
     }
@@ -167,6 +197,19 @@ pub fn small() -> Vec<Scope> {
         restore(),
         forced_rollback(),
         whole_way(),
+        skipped_turns(),
+        two_tables(),
+        tables_half_open(),
+        predicates(),
+        predicates_again(),
+        predicates_elsewhere(),
+        predicates_beside_keyed(),
+        made_ids(),
+        cannot_check(),
+        failing_checks(),
+        lingering_beside_a_move(),
+        off_and_again(),
+        goodbyes(),
     ]
 }
 
@@ -200,12 +243,64 @@ pub fn big() -> Vec<Scope> {
             "marks under two repairs",
             Budget { writes: 3, refusals: 1, losses: 1, repairs: 2, ..Budget::default() },
         ),
+        repairs_after_goodbye(),
+        Scope {
+            writes: vec![Work::Write(Write::Insert), Work::Write(Write::Put), Work::Write(Write::Clear)],
+            ..more(
+                made_ids(),
+                "database-made ids beside predicates",
+                Budget { writes: 3, refusals: 1, losses: 1, repairs: 1, ..Budget::default() },
+            )
+        },
+        more(
+            skipped_turns(),
+            "skipped turns under two repairs",
+            Budget { writes: 3, refusals: 1, losses: 1, skips: 2, repairs: 2, ..Budget::default() },
+        ),
+        Scope {
+            reads: vec![Work::Read],
+            ..more(
+                lingering_beside_a_move(),
+                "lingering beside a move, read meanwhile",
+                Budget { writes: 2, reads: 1, losses: 1, revisions: 3, repairs: 1, ..Budget::default() },
+            )
+        },
+        Scope {
+            instances: 2,
+            up: 2,
+            repairs_inside: true,
+            only_inside: true,
+            reach: vec![Reach::LiveAfterFault],
+            ..more(
+                late_calls(),
+                "late calls, repaired in a hold",
+                Budget { writes: 2, reads: 1, revisions: 4, losses: 1, repairs: 1, ..Budget::default() },
+            )
+        },
+        Scope {
+            instances: 2,
+            up: 2,
+            lone_writer: false,
+            reads: Vec::new(),
+            reach: Vec::new(),
+            ..more(
+                forced_rollback(),
+                "forced rollback of two instances",
+                Budget { writes: 2, refusals: 1, revisions: 3, verifications: 1, forced: 1, ..Budget::default() },
+            )
+        },
         more(
             backfill(),
             "backfill under three writes",
             Budget { writes: 3, losses: 2, backfills: 3, kills: 1, ..Budget::default() },
         ),
     ]
+}
+
+/// The scope of R6 "effects under way" with a rule that asks for more: it makes two other clauses superfluous.
+#[must_use]
+pub fn quiet_repairs() -> Scope {
+    Scope { quiet_repairs: true, ..skipped_turns() }
 }
 
 /// The scope in which the checker shows that a rule is needed.
@@ -245,6 +340,24 @@ pub fn of(rule: Rule) -> Scope {
         Rule::RepairReread => equal_values(),
         Rule::CarryState => replay(),
         Rule::TransactionOpen | Rule::TransactionMark => transactions(),
+        Rule::LateOverlap | Rule::EffectsUnderWay => skipped_turns(),
+        Rule::Tables => Scope { only: Some(NOTHING_LOST), ..two_tables() },
+        Rule::TablesHalfOpen => tables_half_open(),
+        Rule::WholeOverlap | Rule::WholeFailed | Rule::ClearedLater | Rule::MoveWaitsWhole | Rule::ReportTogether => {
+            Scope { only: Some(NOTHING_LOST), ..predicates() }
+        }
+        Rule::ReportEachTime => Scope { only: Some(NOTHING_LOST), ..predicates_again() },
+        Rule::WholeElsewhere => Scope { only: Some(NOTHING_LOST), ..predicates_elsewhere() },
+        Rule::WholeToTheEnd => predicates_beside_keyed(),
+        Rule::RowsMeanwhile => made_ids(),
+        Rule::WhoCanCheck => Scope { only: Some(NOTHING_LOST), ..cannot_check() },
+        Rule::DoubtIsMark => failing_checks(),
+        Rule::SingleLinger => into_dual_write(),
+        Rule::SecondaryLinger => off_and_again(),
+        Rule::MoveWaits => lingering_beside_a_move(),
+        Rule::ForcedDrain => forced_rollback(),
+        Rule::NoOperation | Rule::GoodbyeMarks => Scope { only: Some(NOTHING_LOST), ..goodbyes() },
+        Rule::NoRepair => repairs_after_goodbye(),
         Rule::RestoredWaits | Rule::RestoredListed | Rule::ReportIsNoAck | Rule::RestoredSuspects => restore(),
     }
 }

@@ -11,8 +11,6 @@
 
 #![expect(dead_code, reason = "no scenario asks everything of the library's files")]
 
-#[path = "../../../crates/crossfade/src/broken.rs"]
-mod broken;
 #[path = "../../../crates/crossfade/src/epoch.rs"]
 mod epoch;
 #[path = "../../../crates/crossfade/src/write/in_flight.rs"]

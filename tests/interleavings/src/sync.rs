@@ -211,3 +211,6 @@ pub(crate) mod watch {
         }
     }
 }
+
+/// Counters of marks by bucket: few, since each of their steps is a point at which another task may run.
+pub(crate) const BUCKET_COUNTERS: usize = 2;

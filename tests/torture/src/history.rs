@@ -28,7 +28,17 @@ pub(crate) enum Act {
     Delete,
     Increment,
     Claim(String),
+    /// Of a row whose id the database makes; its value names it until then.
+    Create(String),
+    /// Everything goes that expires until this time, which is not after its beginning.
+    Sweep(u64),
 }
+
+/// The story of creations, before their row is known.
+pub(crate) const CREATED: &str = "orders/?";
+
+/// The story of sweeps.
+pub(crate) const SWEPT: &str = "sessions/*";
 
 /// What became of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +70,12 @@ impl Book {
 
     pub(crate) fn begin(&self, number: u64, id: &str, act: &Act) -> anyhow::Result<()> {
         let (word, argument) = match act {
-            Act::Put(value) => ("put", value.as_str()),
-            Act::Delete => ("delete", NONE),
-            Act::Increment => ("increment", NONE),
-            Act::Claim(owner) => ("claim", owner.as_str()),
+            Act::Put(value) => ("put", value.clone()),
+            Act::Delete => ("delete", NONE.to_owned()),
+            Act::Increment => ("increment", NONE.to_owned()),
+            Act::Claim(owner) => ("claim", owner.clone()),
+            Act::Create(value) => ("create", value.clone()),
+            Act::Sweep(until) => ("sweep", until.to_string()),
         };
         self.line(&format!("B {number} {} {word} {id} {argument}\n", now()))
     }
@@ -172,6 +184,8 @@ fn note(
                 "delete" => Act::Delete,
                 "increment" => Act::Increment,
                 "claim" => Act::Claim((*argument).to_owned()),
+                "create" => Act::Create((*argument).to_owned()),
+                "sweep" => Act::Sweep(argument.parse()?),
                 other => bail!("`{other}` is no act"),
             };
             let story = stories.entry((*id).to_owned()).or_default();
@@ -188,6 +202,10 @@ fn note(
             };
             if let Some(write) = stories.get_mut(&id).and_then(|story| story.writes.get_mut(place)) {
                 write.answer = Some((end.parse()?, outcome));
+                if let (Act::Create(_), Some((_, Outcome::Done(row)))) = (&write.act, &write.answer) {
+                    let (row, write) = (format!("orders/{row}"), write.clone());
+                    stories.entry(row).or_default().writes.push(write);
+                }
             }
         }
         ["R", begin, end, id, there, value, count] => {
@@ -229,5 +247,20 @@ mod tests {
         assert_eq!(story.reads[0].seen.as_ref().unwrap().value, "a-1");
         assert_eq!(story.reads[1].seen, None);
         assert_eq!(library.stories["n1.0"].writes[0].answer.as_ref().unwrap().1, Outcome::Done("7".into()));
+    }
+
+    #[test]
+    fn a_creation_belongs_to_the_row_that_it_was_answered_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let book = Book::create(&path).unwrap();
+        let mut library = Library::default();
+        library.add(path);
+        book.begin(1, CREATED, &Act::Create("a-1".into())).unwrap();
+        book.begin(2, CREATED, &Act::Create("a-2".into())).unwrap();
+        book.end(1, &Outcome::Done("42".into())).unwrap();
+        library.read_on().unwrap();
+        assert_eq!(library.stories["orders/42"].writes, library.stories[CREATED].writes[..1]);
+        assert_eq!(library.stories[CREATED].writes[1].answer, None);
     }
 }

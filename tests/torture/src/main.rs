@@ -6,6 +6,7 @@
 //! | the processes that can be killed | [`roles`] |
 //! | what was asked and answered | [`history`] |
 //! | whether the promises were kept | [`check`] |
+//! | rules broken on purpose, to be caught | [`broken`] |
 //! | the run: fleet, operator, nemesis, quiet moments | [`drive`] |
 //!
 //! The source is PostgreSQL; `--pair` says what it moves to. Each pair sees the same traffic and the same trouble.
@@ -17,6 +18,7 @@
 //! | `postgres-redis` | Redis, a script for every write | effects that no statement limit bounds, only the way there |
 //! | `postgres-dynamo` | the DynamoDB emulator | throttled calls, conflicts with transactions, batches processed in part |
 
+mod broken;
 mod check;
 mod clock;
 mod dao;

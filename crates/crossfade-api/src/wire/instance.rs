@@ -5,6 +5,16 @@ use crate::revision::RevisionText;
 use crossfade_core::{MarkReason, PlanSpec, Verdict};
 use serde::{Deserialize, Serialize};
 
+/// The longest row key or cohort key of a mark, in bytes. A longer one leaves its table in doubt instead (R24).
+pub const LONGEST_MARK_KEY: usize = 4_096;
+
+/// Marks, set and cleared together, in one message at most.
+pub const MARKS_AT_ONCE: usize = 10_000;
+
+/// Bytes of key text (tables, rows and cohort keys of marks) that a sender puts into one message at most. The server
+/// takes a body with so much of it and [`MARKS_AT_ONCE`] marks, however the text is escaped.
+pub const MARK_BYTES_AT_ONCE: usize = 1 << 20;
+
 /// What runs under a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -68,6 +78,41 @@ pub struct Registration {
     /// in force there; a plane that has not published it refuses with `plane-behind` (R21).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<RevisionText>,
+    /// The tables that the instance writes, as far as it knows when it registers. `None`: the instance does not report
+    /// tables (an older library, or a run of the data side).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<TableDoc>>,
+    /// A run of the data side: which tables it works on. Those whose servers cannot tell are left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sides: Vec<SidesDoc>,
+}
+
+/// The two tables that a run works on, by the word of their servers. Holds no credentials.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub struct SidesDoc {
+    /// The name of the table in the source.
+    pub table: String,
+    /// Which table of which database the source is: the same for every URL that leads to it, and after a restart of the server.
+    pub source: String,
+    /// Which one the target is.
+    pub target: String,
+}
+
+/// What one instance does with one table, and what it can check there (R23, R25).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub struct TableDoc {
+    /// The name of the table: 1 to 128 bytes, the same in every instance.
+    pub table: String,
+    /// The instance can read a row of this table on both sides, so that it can check every dual write and repair.
+    pub can_check: bool,
+    /// A hash of the operations on the table (names, keys, rows, mirrors), 16 hex digits. Empty when the operations
+    /// are written as closures and are not known beforehand.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operations: String,
 }
 
 /// The answer to a registration: from here on the instance is waited for.
@@ -81,6 +126,9 @@ pub struct Registered {
     pub heartbeat_ms: u64,
     /// After how long without one an instance counts as silent.
     pub silent_after_ms: u64,
+    /// Tables for which this run names other databases than the last run that wrote there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_databases: Vec<String>,
 }
 
 /// A row that may differ (R5). The key is needed to repair it; values never travel.
@@ -131,13 +179,28 @@ pub struct MarkChange {
     /// Marks beyond what a message can name: a verification has to find those rows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub unlisted: u64,
+    /// Tables in which rows that the instance cannot name may differ (R24). Only a verification that began later
+    /// clears this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspect: Vec<TableDoubt>,
+}
+
+/// Events since the last message that left unnamed rows of a table in doubt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub struct TableDoubt {
+    /// The name of the table.
+    pub table: String,
+    /// How many such events; at least 1.
+    pub count: u64,
 }
 
 impl MarkChange {
     /// Nothing set and nothing cleared.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.cleared.is_empty() && self.unlisted == 0
+        self.set.is_empty() && self.cleared.is_empty() && self.unlisted == 0 && self.suspect.is_empty()
     }
 }
 
@@ -155,6 +218,9 @@ pub struct Acknowledgement {
     /// Marks not yet sent.
     #[serde(default)]
     pub marks: MarkChange,
+    /// The tables that the instance writes, when they changed since the last message that was heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<TableDoc>>,
 }
 
 /// How far a run is.
@@ -193,6 +259,9 @@ pub struct Heartbeat {
     /// How far a run is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The tables that the instance writes, when they changed since the last message that was heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<Vec<TableDoc>>,
 }
 
 /// The answer to a heartbeat.

@@ -10,17 +10,18 @@ mod status;
 mod token;
 
 pub use instance::{
-    Acknowledgement, Departure, Heartbeat, HeartbeatAnswer, InstanceKind, MarkChange, MarkDoc, MarkRef, Outcome,
-    Progress, Publication, Registered, Registration, RunEnd, RunTicket,
+    Acknowledgement, Departure, Heartbeat, HeartbeatAnswer, InstanceKind, LONGEST_MARK_KEY, MARK_BYTES_AT_ONCE,
+    MARKS_AT_ONCE, MarkChange, MarkDoc, MarkRef, Outcome, Progress, Publication, Registered, Registration, RunEnd,
+    RunTicket, SidesDoc, TableDoc, TableDoubt,
 };
 pub use observation::{Comparisons, MismatchSample, Observations, OperationDoc, SideDoc};
 pub use operate::{
-    AutoRequest, CreateRequest, EvictRequest, OptionsRequest, Preview, RampRequest, RetireRequest, RollbackRequest,
-    StepAnswer, WriterRequest,
+    AutoRequest, ConfirmOperationsRequest, CreateRequest, EvictRequest, OptionsRequest, Preview, RampRequest,
+    RetireRequest, RollbackRequest, StepAnswer, WriterRequest,
 };
 pub use status::{
-    AutoDoc, BackfillDoc, BlockerDoc, DriftDoc, EvidenceDoc, GateDoc, HistoryEntry, HistoryPage, InstanceDoc,
-    Instances, Ladder, LastStepDoc, LatencyDoc, MarksPage, MigrationList, OperationStatus, OwnedMark, Protection, Rung,
-    StageName, Status, StepDoc, VerificationDoc, WindowDoc,
+    AutoDoc, BackfillDoc, BlockerDoc, CannotCheckDoc, DriftDoc, EvidenceDoc, GateDoc, HistoryEntry, HistoryPage,
+    InstanceDoc, Instances, Ladder, LastStepDoc, LatencyDoc, MarksPage, MigrationList, OperationStatus, OperationsDoc,
+    OwnedMark, Protection, Rung, StageName, Status, StepDoc, VerificationDoc, WindowDoc,
 };
 pub use token::{IssuedToken, Role, TokenDoc, TokenList, TokenRequest};

@@ -123,6 +123,20 @@ pub struct WriterRequest {
     pub writer: String,
     /// Whether somebody has made sure that it writes no more.
     pub paused: bool,
+    /// The migration's name, when the writer is to write again after authority has moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm: Option<String>,
+}
+
+/// Confirms operations of one table that differ between instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ConfirmOperationsRequest {
+    /// The table.
+    pub table: String,
+    /// The hashes, exactly those that instances report: another one that appears later blocks again.
+    pub operations: Vec<String>,
 }
 
 /// Asserts that these processes are dead and can reach neither database (R8).
@@ -130,7 +144,7 @@ pub struct WriterRequest {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct EvictRequest {
-    /// Which; all silent ones when empty.
+    /// Which. Without names nobody is evicted, and the refusal lists the silent ones.
     #[serde(default)]
     pub instances: Vec<String>,
     /// The assertion. `false` is refused.

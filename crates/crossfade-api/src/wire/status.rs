@@ -1,10 +1,11 @@
 //! Where a migration stands and why: everything that the command line and the dashboard show.
 
-use super::instance::{InstanceKind, MarkDoc, Progress, Publication};
+use super::instance::{InstanceKind, MarkDoc, Progress, Publication, TableDoc, TableDoubt};
 use super::observation::{Comparisons, MismatchSample};
 use crate::revision::RevisionText;
 use crossfade_core::{BackfillState, Blocker, Share, Side, Stage, Switches, Verdict};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A stage by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -191,6 +192,39 @@ pub struct EvidenceDoc {
     pub bypassing_writers: Vec<String>,
     /// P2 to P4 are waived since this place in the log (R20), until a verification passes.
     pub waived_since: Option<u64>,
+    /// Tables in which rows that nobody can name may differ (R24). An empty name: the table is not known either.
+    #[serde(default)]
+    pub suspect_tables: Vec<TableDoubt>,
+    /// Instances of the application that cannot check every table that they write (R25), at most 100.
+    #[serde(default)]
+    pub cannot_check: Vec<CannotCheckDoc>,
+    /// Tables on which instances run different operations.
+    #[serde(default)]
+    pub operations: Vec<OperationsDoc>,
+}
+
+/// An instance that cannot check a table that it writes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub struct CannotCheckDoc {
+    /// The instance.
+    pub instance: String,
+    /// The table; none when the instance does not report its tables.
+    pub table: Option<String>,
+}
+
+/// Different operations on one table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "kebab-case")]
+pub struct OperationsDoc {
+    /// The table.
+    pub table: String,
+    /// By hash of the operations: the first instance that runs them.
+    pub operations: BTreeMap<String, String>,
+    /// An operator has confirmed every one of them.
+    pub confirmed: bool,
 }
 
 /// What protects the migration's steps.
@@ -236,6 +270,9 @@ pub struct InstanceDoc {
     /// How far a run is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The tables that it writes, and whether it can check them; none when it does not report them.
+    #[serde(default)]
+    pub tables: Option<Vec<TableDoc>>,
 }
 
 /// All instances of a migration.
@@ -424,6 +461,9 @@ pub struct OwnedMark {
     /// The mark.
     #[serde(flatten)]
     pub mark: MarkDoc,
+    /// The instance is registered no more: it cannot clear the mark by itself.
+    #[serde(default)]
+    pub gone: bool,
 }
 
 /// Marked rows.
@@ -435,6 +475,9 @@ pub struct MarksPage {
     pub marks: Vec<OwnedMark>,
     /// How many there are in all.
     pub total: u64,
-    /// Marks that could not be named: only a verification finds those rows.
+    /// Events that left rows in doubt without naming them: only a verification finds those rows.
     pub unlisted: u64,
+    /// The same by table. An empty name: the table is not known either.
+    #[serde(default)]
+    pub suspect: Vec<TableDoubt>,
 }

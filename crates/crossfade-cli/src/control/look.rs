@@ -5,9 +5,13 @@ use super::{Out, Reach};
 use crate::say::Failure;
 use clap::Subcommand;
 use crossfade_api::exit::Exit;
-use crossfade_api::wire::{EvictRequest, HistoryPage, InstanceDoc, Instances, MigrationList, Status};
+use crossfade_api::wire::{
+    ConfirmOperationsRequest, EvictRequest, HistoryPage, InstanceDoc, InstanceKind, Instances, MigrationList, Status,
+    TableDoc,
+};
 use crossfade_core::Side;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
@@ -38,13 +42,18 @@ pub(crate) struct InstancesArgs {
 /// What to do with instances.
 #[derive(Debug, Subcommand)]
 pub(crate) enum InstancesAct {
-    /// Forgets silent instances, which blocks nothing any more but makes the migration suspect.
+    /// Removes silent instances so that they stop blocking steps. The migration is suspect until it is verified again.
     Evict {
         /// States that their processes are dead and reach neither database.
         #[arg(long, required = true)]
         dead: bool,
-        /// These only; all silent ones when none is named.
+        /// Their names. Without names the command lists the silent instances and removes none.
         instances: Vec<String>,
+    },
+    /// Confirms that the different operations which instances run on a table may run side by side while authority moves.
+    Confirm {
+        /// The table.
+        table: String,
     },
 }
 
@@ -158,6 +167,13 @@ fn in_words(status: &Status) -> String {
     for run in &status.runs {
         let _ = write!(text, "\n  {}", of_instance(run));
     }
+    for operations in status.evidence.operations.iter() {
+        let confirmed = if operations.confirmed { "confirmed" } else { "not confirmed" };
+        let _ = write!(text, "\n  different operations on table {} ({confirmed}):", operations.table);
+        for (hash, instance) in &operations.operations {
+            let _ = write!(text, " {hash} in {instance}");
+        }
+    }
     for drift in &status.drift {
         let _ =
             write!(text, "\n  drift: {} is {} in the file, {} in force", drift.what, drift.declared, drift.in_force);
@@ -193,6 +209,9 @@ fn of_instance(instance: &InstanceDoc) -> String {
     if instance.marks > 0 {
         let _ = write!(text, ", {} marks", instance.marks);
     }
+    if instance.kind == InstanceKind::Application {
+        text.push_str(&of_tables(instance.tables.as_deref()));
+    }
     if let Some(progress) = &instance.progress {
         let of = progress.total.map(|total| format!(" of {total}")).unwrap_or_default();
         let _ = write!(text, ", {}{of} rows, {} rows/s {}", progress.done, progress.rate, progress.note);
@@ -200,19 +219,67 @@ fn of_instance(instance: &InstanceDoc) -> String {
     text
 }
 
+/// The tables that an instance writes, as far as it reports them.
+fn of_tables(tables: Option<&[TableDoc]>) -> String {
+    let Some(tables) = tables else { return ", does not report its tables".to_owned() };
+    let mut text = if tables.is_empty() { ", writes no table".to_owned() } else { String::new() };
+    for table in tables {
+        let check = if table.can_check { "checked" } else { "CANNOT CHECK its writes" };
+        let _ = write!(text, "\n    table {}: {check}", table.table);
+        if !table.operations.is_empty() {
+            let _ = write!(text, ", operations {}", table.operations);
+        }
+    }
+    text
+}
+
+async fn evict(client: &Client, id: &str, request: EvictRequest, out: Out) -> Result<Exit, Failure> {
+    match client.post::<Status>(&path(id, "/evict"), &request).await {
+        Ok(status) => {
+            let suspects = status.evidence.suspects;
+            let text = format!("suspect until a verification passes: {}", suspects.join(", "));
+            out.result(json!({ "suspects": suspects }), &text);
+            Ok(Exit::Done)
+        }
+        Err(refused) => refused.end(out),
+    }
+}
+
+/// Confirms the operations that were shown: the server refuses when instances report others meanwhile.
+async fn confirm(client: &Client, id: &str, table: String, out: Out) -> Result<Exit, Failure> {
+    let asked = async {
+        let seen = client.get::<Instances>(&path(id, "/instances")).await?;
+        let applications = seen.instances.iter().filter(|instance| instance.kind == InstanceKind::Application);
+        let docs = applications.flat_map(|instance| instance.tables.iter().flatten());
+        let reported: BTreeSet<String> = docs
+            .filter(|doc| doc.table == table && !doc.operations.is_empty())
+            .map(|doc| doc.operations.clone())
+            .collect();
+        let request = ConfirmOperationsRequest { table, operations: reported.into_iter().collect() };
+        client.post::<Status>(&path(id, "/operations"), &request).await.map(|_| request)
+    };
+    match asked.await {
+        Ok(request) => {
+            let text = format!(
+                "confirmed on table {}: operations {}; another one blocks again",
+                request.table,
+                request.operations.join(", ")
+            );
+            out.result(json!({ "table": request.table, "operations": request.operations }), &text);
+            Ok(Exit::Done)
+        }
+        Err(refused) => refused.end(out),
+    }
+}
+
 pub(super) async fn instances(args: InstancesArgs, out: Out) -> Result<Exit, Failure> {
     let client = args.reach.client()?;
-    if let Some(InstancesAct::Evict { dead, instances }) = args.act {
-        let request = EvictRequest { instances, dead };
-        return match client.post::<Status>(&path(&args.id, "/evict"), &request).await {
-            Ok(status) => {
-                let suspects = status.evidence.suspects;
-                let text = format!("suspect until a verification passes: {}", suspects.join(", "));
-                out.result(json!({ "suspects": suspects }), &text);
-                Ok(Exit::Done)
-            }
-            Err(refused) => refused.end(out),
-        };
+    match args.act {
+        Some(InstancesAct::Evict { dead, instances }) => {
+            return evict(&client, &args.id, EvictRequest { instances, dead }, out).await;
+        }
+        Some(InstancesAct::Confirm { table }) => return confirm(&client, &args.id, table, out).await,
+        None => {}
     }
     match client.get::<Instances>(&path(&args.id, "/instances")).await {
         Ok(all) => {

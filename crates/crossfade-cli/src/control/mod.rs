@@ -3,11 +3,13 @@
 //! Arguments become a request, the request a step, and the step is followed to its end; a refusal names what blocks.
 
 pub(crate) mod client;
+mod create;
 mod look;
 mod serve;
 mod step;
 mod tokens;
 mod watch;
+mod writers;
 
 use crate::Global;
 use crate::say::Failure;
@@ -18,10 +20,12 @@ use serde_json::json;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+pub(crate) use create::CreateArgs;
 pub(crate) use look::{HistoryArgs, InstancesArgs, StatusArgs};
 pub(crate) use serve::ServeArgs;
 pub(crate) use step::{AutoArgs, PauseArgs, RampArgs, RetireArgs, RollbackArgs};
 pub(crate) use tokens::TokenArgs;
+pub(crate) use writers::WritersArgs;
 
 /// Where the control plane is, and what to show it.
 #[derive(Debug, Clone, clap::Args)]
@@ -39,6 +43,8 @@ pub(crate) struct Reach {
 pub(crate) enum Command {
     /// The control plane: plans, instances, gates, flags.
     Serve(Box<ServeArgs>),
+    /// Make a migration at off, without tables of `crossfade.toml`: its application moves the rows by itself.
+    Create(CreateArgs),
     /// Where migrations stand.
     Status(StatusArgs),
     /// Towards the next stage, for a share of the keys.
@@ -53,6 +59,8 @@ pub(crate) enum Command {
     Resume(PauseArgs),
     /// Who runs a migration, and what they have acknowledged.
     Instances(InstancesArgs),
+    /// Declared writers that bypass the library: which are not paused, and what you state of them.
+    Writers(WritersArgs),
     /// Who did what, when.
     History(HistoryArgs),
     /// Ends a migration, once every instance runs at complete.
@@ -66,6 +74,7 @@ pub(crate) async fn run(command: Command, global: &Global) -> Result<Exit, Failu
     let out = Out { json: global.json };
     match command {
         Command::Serve(args) => serve::serve(*args, global, out).await,
+        Command::Create(args) => create::create(args, out).await,
         Command::Status(args) => look::status(args, out).await,
         Command::Ramp(args) => step::ramp(args, out).await,
         Command::Rollback(args) => step::rollback(args, out).await,
@@ -73,6 +82,7 @@ pub(crate) async fn run(command: Command, global: &Global) -> Result<Exit, Failu
         Command::Pause(args) => step::pause(args, true, out).await,
         Command::Resume(args) => step::pause(args, false, out).await,
         Command::Instances(args) => look::instances(args, out).await,
+        Command::Writers(args) => writers::writers(args, out).await,
         Command::History(args) => look::history(args, out).await,
         Command::Retire(args) => step::retire(args, out).await,
         Command::Token(args) => tokens::token(args, out).await,

@@ -226,7 +226,7 @@ fn attention(status: &Status) -> Vec<Line<'static>> {
         lines.push(Line::from(format!("blocks the next revision: {who}").red()));
     }
     if status.evidence.waived_since.is_some() {
-        lines.push(Line::from("promises are waived after a forced rollback, until a verification passes".red()));
+        lines.push(Line::from("promises are waived after a forced rollback or a restore of the control plane, until a verification passes".red()));
     }
     if status.paused {
         lines.push(Line::from("paused: steps are refused until `crossfade resume`".yellow()));

@@ -3,17 +3,17 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::Args;
-use crossfade_api::{exit::Exit, wire};
+use crossfade_api::{config::ExtraRows, exit::Exit, wire};
 use crossfade_transfer::{
-    Pair, TransferError,
-    backfill::{self, Exclusive, Options, Report},
+    TransferError,
+    backfill::{self, Consent, Exclusive, Extra, Options, Preview, Report},
     pace::Control,
     progress::{Counters, Observer},
 };
 use serde_json::{Value as Json, json};
 
 use super::plane::{PlaneArgs, Run};
-use super::{Context, opening, output};
+use super::{Context, opening, opening::Opened, output};
 
 /// Copy the rows of a migration into its target, beside live writes; safe to stop, to kill and to repeat
 #[derive(Args, Clone, Debug)]
@@ -44,6 +44,12 @@ pub(crate) struct BackfillArgs {
     /// Forget the progress of an earlier run
     #[arg(long)]
     restart: bool,
+    /// Delete rows that the target had before this migration and that the source lacks (a table with `extra` in the file goes by that)
+    #[arg(long)]
+    delete_extra: bool,
+    /// Count the rows that would be inserted, changed and deleted, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     plane: PlaneArgs,
 }
@@ -54,7 +60,10 @@ pub(super) async fn run(args: BackfillArgs, context: &Context) -> Exit {
         Err(exit) => return exit,
     };
     let control = output::stop_on_signal(context);
-    let run = match Run::begin(&args.plane, context, &args.id, wire::InstanceKind::Backfill, &control).await {
+    if args.dry_run {
+        return preview(&args, context, &pairs, &control).await;
+    }
+    let run = match Run::begin(&args.plane, context, &args.id, wire::InstanceKind::Backfill, &pairs, &control).await {
         Ok(run) => run,
         Err(exit) => return exit,
     };
@@ -66,28 +75,90 @@ pub(super) async fn run(args: BackfillArgs, context: &Context) -> Exit {
     run.end(outcome, exit).await
 }
 
-async fn work(args: &BackfillArgs, context: &Context, pairs: &[Pair], control: &Control, run: Option<&Run>) -> Exit {
-    let observer: Arc<dyn Observer> = Arc::new(output::Teller { context: context.clone() });
-    let folder = args
-        .state
-        .clone()
-        .unwrap_or_else(|| context.config.parent().unwrap_or(std::path::Path::new("")).join(".crossfade"));
-    let mut all = Report::default();
-    for pair in pairs {
-        // Another claim of the target begins anew (R10): progress of an earlier one is of no use to it.
-        let claim = run.map(|run| format!(".{}", run.generation)).unwrap_or_default();
-        let table = pair.name.replace(['/', '\\'], "_");
-        let checkpoint = folder.join(format!("{}.{table}{claim}.backfill", args.id));
-        let options = Options {
-            parallel: usize::from(args.parallel),
-            chunk_rows: args.chunk_rows,
-            rows_per_second: args.rows_per_second,
-            adaptive: !args.no_adaptive,
-            exclusive: if args.exclusive { Exclusive::Declared } else { Exclusive::No },
-            checkpoint: Some(checkpoint),
-            restart: args.restart,
+impl BackfillArgs {
+    fn options(&self, context: &Context, table: &Opened, claim: Option<u64>, waived: bool) -> Options {
+        let folder = opening::state_folder(context, self.state.as_deref());
+        Options {
+            parallel: usize::from(self.parallel),
+            chunk_rows: self.chunk_rows,
+            rows_per_second: self.rows_per_second,
+            adaptive: !self.no_adaptive,
+            exclusive: if self.exclusive { Exclusive::Declared } else { Exclusive::No },
+            checkpoint: Some(opening::checkpoint(&folder, &self.id, &table.pair.name, claim)),
+            restart: self.restart,
+            // What the file says of one table stands over the flag, which speaks of all.
+            extra: match (table.config.extra, self.delete_extra) {
+                (Some(ExtraRows::Keep), _) => Extra::Keep,
+                // What was agreed before does not cover writes that the target alone acknowledged.
+                (_, false) if waived => Extra::Keep,
+                (Some(ExtraRows::Delete), _) | (None, true) => Extra::Delete,
+                (None, false) => Extra::Ask,
+            },
             ..Options::default()
+        }
+    }
+}
+
+/// `--dry-run`
+async fn preview(args: &BackfillArgs, context: &Context, tables: &[Opened], control: &Control) -> Exit {
+    let observer: Arc<dyn Observer> = Arc::new(output::Teller { context: context.clone() });
+    let mut all: Option<Preview> = None;
+    for table in tables {
+        let pair = &table.pair;
+        let counters = Arc::new(Counters::default());
+        opening::expect(pair, &counters).await;
+        let watch = output::Watch::begin(context, "dry run", &pair.name, &counters);
+        let found =
+            backfill::preview(pair, &args.options(context, table, None, false), control, &counters, &observer).await;
+        watch.end();
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => return output::ended(context, &error),
         };
+        if context.json {
+            let mut line = json!(found);
+            line["event"] = json!("dry_run");
+            line["table"] = json!(pair.name);
+            output::line(&line);
+        } else {
+            output::say(context, "dry_run", &format!("{}: {}", pair.name, words(&found)));
+        }
+        all = Some(all.map_or(found, |all| all.joined(found)));
+    }
+    let Some(all) = all else { return Exit::Done };
+    let mut result = json!(all);
+    result["dry_run"] = json!(true);
+    output::result(context, result, &format!("nothing was changed; a backfill now has {}", words(&all)));
+    if all.unknown_ranges > 0 { Exit::Unknown } else { Exit::Done }
+}
+
+fn words(found: &Preview) -> String {
+    let consent = match found.consent {
+        Consent::NotNeeded | Consent::Given | Consent::Kept => "",
+        Consent::Needed => {
+            " (only with --delete-extra or `extra = \"delete\"`; without, the backfill ends before it writes anything)"
+        }
+    };
+    let unknown = match found.unknown_ranges {
+        0 => String::new(),
+        n => format!("; {n} ranges could not be looked at"),
+    };
+    format!(
+        "{} rows to insert, {} to change, {} to delete{consent}, {} extra rows to keep{unknown}",
+        found.rows_to_insert, found.rows_to_change, found.rows_to_delete, found.rows_to_keep
+    )
+}
+
+async fn work(args: &BackfillArgs, context: &Context, tables: &[Opened], control: &Control, run: Option<&Run>) -> Exit {
+    let observer: Arc<dyn Observer> = Arc::new(output::Teller { context: context.clone() });
+    let mut all = Report::default();
+    let waived = match run {
+        Some(run) => run.is_waived().await,
+        None => false,
+    };
+    for table in tables {
+        let pair = &table.pair;
+        let options = args.options(context, table, run.map(|run| run.generation), waived);
         let counters = Arc::new(Counters::default());
         opening::expect(pair, &counters).await;
         if let Some(run) = run {
@@ -97,13 +168,19 @@ async fn work(args: &BackfillArgs, context: &Context, pairs: &[Pair], control: &
         let done = backfill::run(pair, &options, control, &counters, &observer).await;
         watch.end();
         match done {
-            Ok(report) => all.add(&report),
+            Ok(report) => {
+                if waived && !args.delete_extra && table.config.extra != Some(ExtraRows::Keep) && report.rows_kept > 0 {
+                    output::say(context, "extra_kept", &kept_while_waived(&pair.name, report.rows_kept));
+                }
+                all.add(&report);
+            }
             Err(error) => {
                 all.add(&Report {
                     rows_read: Counters::get(&counters.read),
                     rows_written: Counters::get(&counters.written),
                     rows_unchanged: Counters::get(&counters.unchanged),
                     rows_deleted: Counters::get(&counters.deleted),
+                    rows_kept: Counters::get(&counters.kept),
                     ..Report::default()
                 });
                 let exit = output::ended(context, &error);
@@ -115,11 +192,12 @@ async fn work(args: &BackfillArgs, context: &Context, pairs: &[Pair], control: &
         }
     }
     let text = format!(
-        "{} rows read, {} written, {} unchanged, {} deleted in {:.1} s ({:.0} rows/s); {} chunks, {} of an earlier run",
+        "{} rows read, {} written, {} unchanged, {} deleted, {} extra rows kept in {:.1} s ({:.0} rows/s); {} chunks, {} of an earlier run",
         all.rows_read,
         all.rows_written,
         all.rows_unchanged,
         all.rows_deleted,
+        all.rows_kept,
         all.seconds,
         all.rows_per_second,
         all.chunks,
@@ -129,10 +207,20 @@ async fn work(args: &BackfillArgs, context: &Context, pairs: &[Pair], control: &
     Exit::Done
 }
 
+fn kept_while_waived(table: &str, rows: u64) -> String {
+    format!(
+        "table {table}: {rows} rows that the target alone has are kept: {}, until a verification passes. Look at their keys (`crossfade verify ID --keys FILE`), and run `crossfade repair ID --delete-extra` if they are to be deleted",
+        super::plane::WAIVED
+    )
+}
+
 fn with_error(report: &Report, error: &TransferError) -> Json {
     let mut value = json!(report);
     if let Some(fields) = value.as_object_mut() {
         fields.insert("error".to_owned(), json!(error.to_string()));
+        if let TransferError::Extra { rows, .. } = error {
+            fields.insert("rows_extra".to_owned(), json!(rows));
+        }
     }
     value
 }

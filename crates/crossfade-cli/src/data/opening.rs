@@ -1,9 +1,10 @@
 //! From the file to opened pairs of tables.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crossfade_api::{
-    config::{Config, ConfigError, MigrationConfig},
+    config::{Config, ConfigError, MigrationConfig, TableConfig},
     exit::Exit,
 };
 use crossfade_stores::{ErrorKind, Store, StoreError, StoreUrl};
@@ -63,8 +64,29 @@ pub(super) async fn store(context: &Context, name: &str, url: &str) -> Result<Ar
     })
 }
 
+/// A table that is open on both sides, and what the file says of it.
+#[derive(Clone, Debug)]
+pub(super) struct Opened {
+    pub(super) pair: Pair,
+    pub(super) config: TableConfig,
+}
+
+/// Where backfills of this migration keep their progress.
+pub(super) fn state_folder(context: &Context, given: Option<&Path>) -> PathBuf {
+    let beside = || context.config.parent().unwrap_or(Path::new("")).join(".crossfade");
+    given.map_or_else(beside, Path::to_owned)
+}
+
+/// The progress of one table's backfill, under a claim of the target if a control plane knows of one.
+pub(super) fn checkpoint(folder: &Path, id: &str, table: &str, claim: Option<u64>) -> PathBuf {
+    let table = table.replace(['/', '\\'], "_");
+    // Another claim of the target begins anew (R10): progress of an earlier one is of no use to it.
+    let claim = claim.map(|claim| format!(".{claim}")).unwrap_or_default();
+    folder.join(format!("{id}.{table}{claim}.backfill"))
+}
+
 /// Opens all tables of a migration, or one.
-pub(super) async fn pairs(context: &Context, id: &str, only: Option<&str>) -> Result<Vec<Pair>, Exit> {
+pub(super) async fn pairs(context: &Context, id: &str, only: Option<&str>) -> Result<Vec<Opened>, Exit> {
     let config = config(context)?;
     let migration = migration(context, &config, id)?;
     if let Some(only) = only
@@ -79,7 +101,7 @@ pub(super) async fn pairs(context: &Context, id: &str, only: Option<&str>) -> Re
     let mut pairs = Vec::new();
     for (name, table) in migration.table.iter().filter(|(name, _)| only.is_none_or(|o| o == *name)) {
         match pair::open(&source, &target, name, table).await {
-            Ok(pair) => pairs.push(pair),
+            Ok(pair) => pairs.push(Opened { pair, config: table.clone() }),
             Err(pair::OpenError::Store(e)) => {
                 output::fail(context, &format!("table {name}: {e}"));
                 return Err(exit_of(&e));
@@ -100,6 +122,10 @@ pub(super) async fn expect(pair: &Pair, counters: &crossfade_transfer::progress:
 
 /// Whether these are all tables of the migration, or one of several.
 pub(super) fn is_whole(context: &Context, id: &str, only: Option<&str>) -> bool {
-    let tables = config(context).ok().and_then(|config| Some(config.migration(id).ok()?.table.len()));
-    only.is_none() || tables == Some(1)
+    only.is_none() || has_one_table(context, id)
+}
+
+/// Whether the migration has exactly one table.
+pub(super) fn has_one_table(context: &Context, id: &str) -> bool {
+    config(context).is_ok_and(|config| config.migration(id).is_ok_and(|migration| migration.table.len() == 1))
 }

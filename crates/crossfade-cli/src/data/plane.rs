@@ -11,11 +11,13 @@ use crossfade_api::problem::{Code, Problem};
 use crossfade_api::revision::RevisionText;
 use crossfade_api::wire::{
     Acknowledgement, Departure, Heartbeat, HeartbeatAnswer, InstanceKind, MarkChange, MarkRef, MarksPage, Observations,
-    Outcome, OwnedMark, Progress, Publication, Registered, Registration, RunEnd, RunTicket,
+    Outcome, OwnedMark, Progress, Publication, Registered, Registration, RunEnd, RunTicket, SidesDoc, Status,
 };
-use crossfade_core::{Phase, Plan, Stage};
+use crossfade_core::{CohortKey, Phase, Plan, Stage};
+use crossfade_transfer::backfill::{self, Sides};
 use crossfade_transfer::pace::{Control, Order};
 use crossfade_transfer::progress::Counters;
+use crossfade_transfer::retry::Retry;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -31,6 +33,10 @@ pub(super) struct PlaneArgs {
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 }
+
+/// Why no run deletes rows of one side alone without `--delete-extra`, while promises are waived.
+pub(super) const WAIVED: &str =
+    "after a forced rollback, or a restore of the control plane, they may be writes that were acknowledged";
 
 /// The longest pause between two signs of life: a step waits for this run to acknowledge.
 const SIGN_OF_LIFE: Duration = Duration::from_millis(500);
@@ -80,12 +86,15 @@ struct Shared {
     id: String,
     instance: String,
     kind: InstanceKind,
+    sides: Vec<SidesDoc>,
     control: Control,
     place: Mutex<Place>,
     /// Marks that are settled when the run has looked at every row.
     marks: Mutex<Vec<MarkRef>>,
-    /// For so long the effect of a call that got no answer may still land.
-    linger: Mutex<Duration>,
+    /// The plan that a repair takes the authority of rows from.
+    working: Mutex<Option<Plan>>,
+    /// What the plan in force says of it.
+    longest_effect: Mutex<LongestEffect>,
 }
 
 /// A registered run.
@@ -109,13 +118,67 @@ fn unfit(kind: InstanceKind, plan: &Plan) -> Option<&'static str> {
     let settled = matches!(plan.phase(), Phase::Settled);
     let mirrored = earlier.is_mirrored() && later.is_mirrored();
     match kind {
-        InstanceKind::Verify | InstanceKind::Application => (!mirrored)
-            .then_some("both sides are held equal only while every key is dual-written: `crossfade ramp ID dual-write`"),
+        InstanceKind::Verify | InstanceKind::Application => (!mirrored).then_some(
+            "both sides are held equal only while every key is dual-written: `crossfade ramp ID dual-write`",
+        ),
         InstanceKind::Backfill => (!settled || !mirrored || later >= Stage::Live)
             .then_some("history moves while every key is at dual-write or shadow: `crossfade ramp ID dual-write`"),
-        InstanceKind::Repair => (!settled || !mirrored || later >= Stage::Live).then_some(
-            "this command copies the source, which has to be the authority of every key: at live the application repairs its marked rows by itself, and `crossfade rollback ID` leads back",
+        InstanceKind::Repair if !settled => {
+            Some("no authority may move under a repair: run it again when the step under way has ended")
+        }
+        InstanceKind::Repair => (!earlier.is_mirrored() && !later.is_mirrored()).then_some(
+            "no key is written on both sides, so that there is nothing to repair: `crossfade ramp ID dual-write`",
         ),
+    }
+}
+
+/// Why a run of this kind may not work under this publication. A plan that this program cannot validate is no reason to go on: it may say anything.
+fn unfit_under(kind: InstanceKind, publication: &Publication) -> Option<String> {
+    match Plan::new(publication.plan.clone()) {
+        Ok(plan) => unfit(kind, &plan).map(|why| format!("it is at `{}`: {why}", plan.position())),
+        Err(error) => Some(format!(
+            "this program cannot validate the plan of revision {} ({error}): use the version of the control plane for this run too, and try again",
+            publication.revision
+        )),
+    }
+}
+
+/// Why a repair that works under `working` may not go on under the next plan: it would change which side a row is copied to (R6).
+fn changes_roles(working: &Plan, next: &Publication) -> Option<String> {
+    let next = match Plan::new(next.plan.clone()) {
+        Ok(next) => next,
+        // Said by `unfit_under`.
+        Err(_) => return None,
+    };
+    let same = working.position() == next.position() && working.salt().text() == next.salt().text();
+    let stages = [working.position().occupied(), next.position().occupied()];
+    let stages = stages.map(|(earlier, later)| [earlier, later]).concat();
+    let one_authority = stages
+        .iter()
+        .all(|stage| stage.is_mirrored() && Some(stage.authority()) == stages.first().map(|s| s.authority()));
+    let settled = matches!(next.phase(), Phase::Settled);
+    (!settled || !(same || one_authority)).then(|| {
+        format!(
+            "the step to `{}` changes the side that has authority for some keys: run the repair again after it",
+            next.position()
+        )
+    })
+}
+
+/// For how long after a mark was reported a write of its row may still change a side. A mark that is cleared earlier would
+/// hide what such a write leaves (R6).
+#[derive(Clone, Copy, Default)]
+struct LongestEffect {
+    /// Where the instance that set it is gone: what it has sent may land for the linger.
+    of_gone: Duration,
+    /// Where the instance runs: a mirror that was under way when the mark was set waits for its turn and then runs, each
+    /// for at most the secondary's time-out, and may land for the linger after that.
+    of_running: Duration,
+}
+
+impl From<&crossfade_core::Options> for LongestEffect {
+    fn from(options: &crossfade_core::Options) -> LongestEffect {
+        LongestEffect { of_gone: options.linger, of_running: options.linger + options.secondary_timeout * 2 }
     }
 }
 
@@ -127,6 +190,7 @@ impl Run {
         context: &Context,
         id: &str,
         kind: InstanceKind,
+        tables: &[opening::Opened],
         control: &Control,
     ) -> Result<Option<Run>, Exit> {
         let declared = opening::config(context)?.server;
@@ -137,7 +201,14 @@ impl Run {
             output::fail(context, &failure.text());
             failure.exit()
         })?;
-        let run = Run::join(client, Voice::Aloud(context.clone()), id, kind, control).await?;
+        let mut sides = Vec::new();
+        for opening::Opened { pair, .. } in tables {
+            let of = backfill::sides_of(pair, &Retry::default()).await;
+            if let Some(Sides { source, target }) = of.map_err(|error| output::ended(context, &error))? {
+                sides.push(SidesDoc { table: pair.name.clone(), source, target });
+            }
+        }
+        let run = Run::join(client, Voice::Aloud(context.clone()), id, kind, sides, control).await?;
         output::say(context, "registered", &format!("{} is registered with {server}", run.shared.instance));
         Ok(Some(run))
     }
@@ -148,6 +219,7 @@ impl Run {
         voice: Voice,
         id: &str,
         kind: InstanceKind,
+        sides: Vec<SidesDoc>,
         control: &Control,
     ) -> Result<Run, Exit> {
         let shared = Arc::new(Shared {
@@ -156,23 +228,36 @@ impl Run {
             id: id.to_owned(),
             instance: new_instance(kind),
             kind,
+            sides,
             control: control.clone(),
             place: Mutex::default(),
             marks: Mutex::default(),
-            linger: Mutex::default(),
+            working: Mutex::default(),
+            longest_effect: Mutex::default(),
         });
         let registered: Registered = shared
             .client
             .post(&path(id, "/instances"), &shared.registration(None))
             .await
             .map_err(|no| shared.no(no))?;
+        if !registered.other_databases.is_empty() {
+            let text = format!(
+                "table `{}`: these are other databases than those that the last run of this migration wrote between: if that is not meant, stop this run and correct `source` and `target`",
+                registered.other_databases.join("`, `")
+            );
+            shared.voice.say("other_databases", &text);
+        }
         let every = Duration::from_millis(registered.heartbeat_ms).min(SIGN_OF_LIFE);
         let accompanied = tokio::spawn(accompany(Arc::clone(&shared), registered.publication, every));
         let run = Run { shared, accompanied, generation: 0 };
         match run.may_begin().await {
             Ok(ticket) => {
-                *run.shared.linger.lock().unwrap_or_else(PoisonError::into_inner) =
-                    ticket.publication.plan.options.linger;
+                let options = &ticket.publication.plan.options;
+                *run.shared.longest_effect.lock().unwrap_or_else(PoisonError::into_inner) = options.into();
+                if kind == InstanceKind::Repair {
+                    let plan = Plan::new(ticket.publication.plan.clone()).ok();
+                    *run.shared.working.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+                }
                 Ok(Run { generation: ticket.generation, ..run })
             }
             Err(exit) => {
@@ -231,21 +316,64 @@ impl Run {
         place.look = Some((Box::new(look), Instant::now()));
     }
 
-    /// Takes up the marks that the plane knows of: a complete end of this run clears them, in the generation that they
-    /// have now. Reads that clear a mark begin after the linger of what set it (R6), so that this waits.
-    pub(super) async fn take_marks(&self, control: &Control) {
+    /// The plan that a repair works under; `None` for other runs.
+    pub(super) fn plan(&self) -> Option<Plan> {
+        self.shared.working.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether rows of one side alone may be acknowledged writes: after a forced rollback (R20) or a restore of the control plane (R21), until a verification
+    /// passes. So they may if the plane does not say.
+    pub(super) async fn is_waived(&self) -> bool {
+        let shared = &self.shared;
+        match shared.client.get::<Status>(&path(&shared.id, "")).await {
+            Ok(status) => status.evidence.waived_since.is_some(),
+            Err(no) => {
+                shared.voice.say("plane_lost", &format!("going on as after a forced rollback: {}", words(&no)));
+                true
+            }
+        }
+    }
+
+    /// Takes up the marks that the control plane knows of, of these tables: a complete end of this run clears them, in the generation that they have now. Reads that
+    /// clear a mark begin after the linger of what set it (R6), so that this waits. Marks of other tables, and of keys that this run leaves alone, stay.
+    pub(super) async fn take_marks(&self, looked_at: &[&str], only_table: bool, control: &Control) {
         let shared = &self.shared;
         let page = match shared.client.get::<MarksPage>(&path(&shared.id, "/marks")).await {
             Ok(page) => page,
             Err(no) => return shared.voice.say("plane_lost", &format!("marks are left as they are: {}", words(&no))),
         };
-        if page.marks.is_empty() {
+        let plan = self.plan();
+        let mirrored = |cohort: &str| match (&plan, CohortKey::new(cohort)) {
+            (Some(plan), Ok(key)) => plan.decide(key).stage.is_mirrored(),
+            (None, _) | (_, Err(_)) => false,
+        };
+        // A DAO that names no table calls it by the migration's id: which table that is, is known only where there is one.
+        let is_looked_at = |table: &str| {
+            if table == shared.id { only_table } else { looked_at.contains(&table) }
+        };
+        let (taken, left): (Vec<_>, Vec<_>) = page
+            .marks
+            .into_iter()
+            .partition(|OwnedMark { mark, .. }| is_looked_at(&mark.table) && mirrored(&mark.cohort));
+        if !left.is_empty() {
+            let mut tables: Vec<&str> = left.iter().map(|owned| owned.mark.table.as_str()).collect();
+            tables.sort_unstable();
+            tables.dedup();
+            let text = format!(
+                "{} marks are left as they are: this run does not look at their rows (tables `{}`)",
+                left.len(),
+                tables.join("`, `")
+            );
+            shared.voice.say("marks_left", &text);
+        }
+        if taken.is_empty() {
             return;
         }
-        let linger = *shared.linger.lock().unwrap_or_else(PoisonError::into_inner);
+        let longest = *shared.longest_effect.lock().unwrap_or_else(PoisonError::into_inner);
+        let linger = if taken.iter().all(|owned| owned.gone) { longest.of_gone } else { longest.of_running };
         let text = format!(
             "{} marked rows: waiting {} s, until no write that marked one can still land",
-            page.marks.len(),
+            taken.len(),
             linger.as_secs_f64()
         );
         shared.voice.say("waiting", &text);
@@ -253,7 +381,7 @@ impl Run {
         while Instant::now() < until && !control.is_stopped() {
             tokio::time::sleep(until.saturating_duration_since(Instant::now()).min(Duration::from_millis(200))).await;
         }
-        let taken = page.marks.into_iter().map(|OwnedMark { instance, mark }| MarkRef {
+        let taken = taken.into_iter().map(|OwnedMark { instance, mark, gone: _ }| MarkRef {
             instance: Some(instance),
             table: mark.table,
             row: mark.row,
@@ -311,14 +439,15 @@ impl Shared {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             holding,
             seen: None,
+            tables: None,
+            sides: self.sides.clone(),
         }
     }
 
     /// Says why the run may not work under this plan, if it may not.
     fn fit(&self, publication: &Publication) -> Result<(), Exit> {
-        let Ok(plan) = Plan::new(publication.plan.clone()) else { return Ok(()) };
-        let Some(why) = unfit(self.kind, &plan) else { return Ok(()) };
-        self.voice.fail(&format!("it is at `{}`: {why}", plan.position()));
+        let Some(why) = unfit_under(self.kind, publication) else { return Ok(()) };
+        self.voice.fail(&why);
         Err(Exit::Refused)
     }
 
@@ -375,6 +504,7 @@ async fn accompany(shared: Arc<Shared>, first: Publication, every: Duration) {
             observations: Observations::default(),
             marks: MarkChange::default(),
             progress: Some(shared.progress()),
+            tables: None,
         };
         match shared.client.post::<HeartbeatAnswer>(&shared.path("/heartbeat"), &beat).await {
             Ok(answer) => {
@@ -383,8 +513,9 @@ async fn accompany(shared: Arc<Shared>, first: Publication, every: Duration) {
                     continue;
                 }
                 let Ok(next) = shared.client.get::<Publication>(&path(&shared.id, "/plan")).await else { continue };
-                let why = Plan::new(next.plan.clone()).ok().and_then(|plan| unfit(shared.kind, &plan));
-                match why {
+                let working = shared.working.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let turned = || working.as_ref().and_then(|working| changes_roles(working, &next));
+                match unfit_under(shared.kind, &next).or_else(turned) {
                     None => {
                         held = next;
                         acknowledge(&shared, held.revision).await;
@@ -416,7 +547,7 @@ async fn accompany(shared: Arc<Shared>, first: Publication, every: Duration) {
 }
 
 async fn acknowledge(shared: &Shared, revision: RevisionText) {
-    let body = Acknowledgement { revision, marks: MarkChange::default() };
+    let body = Acknowledgement { revision, marks: MarkChange::default(), tables: None };
     // Unheard, the next sign of life brings it up again.
     if let Err(no) = shared.client.post::<HeartbeatAnswer>(&shared.path("/acknowledge"), &body).await {
         shared.voice.say("plane_lost", &words(&no));

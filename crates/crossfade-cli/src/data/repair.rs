@@ -1,23 +1,34 @@
 //! `crossfade repair ID`
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use clap::Args;
-use crossfade_api::{exit::Exit, wire};
+use crossfade_api::{
+    config::{ExtraRows, TableConfig},
+    exit::Exit,
+    wire,
+};
+use crossfade_core::{CohortKey, Plan, Side};
 use crossfade_transfer::{
-    Pair, keys,
+    Pair, TransferError,
+    backfill::{self, Shown},
+    keys,
     pace::Control,
     progress::{Counters, Observer},
-    repair::{self, Named, Report},
+    reconcile::Deletes,
+    repair::{self, Authority, Named, Report, Truth},
     retry::Retry,
     verify,
 };
 use serde_json::{Value as Json, json};
 
 use super::plane::{PlaneArgs, Run};
-use super::{Context, opening, output};
+use super::{Context, opening, opening::Opened, output};
 
-/// Copy the source's present rows over rows of the target that differ
+/// Make rows that differ equal again: copy each row from the side that has authority for it
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RepairArgs {
     /// The migration
@@ -31,8 +42,26 @@ pub(crate) struct RepairArgs {
     /// Only this table (its name in the source)
     #[arg(long)]
     table: Option<String>,
+    /// Which side has authority, without a control plane [default: source]
+    #[arg(long, value_name = "SIDE")]
+    authority: Option<Authoritative>,
+    /// Where backfills keep their progress, which tells source from target [default: .crossfade beside the file]
+    #[arg(long, value_name = "FOLDER")]
+    state: Option<PathBuf>,
+    /// Delete rows that only the side without authority has, also where no backfill is recorded that tells whose they are (a table with `extra = "keep"` keeps them)
+    #[arg(long)]
+    delete_extra: bool,
     #[command(flatten)]
     plane: PlaneArgs,
+}
+
+/// A side, as it is written on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Authoritative {
+    /// The database that is left.
+    Source,
+    /// The database that is moved to.
+    Target,
 }
 
 pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
@@ -44,26 +73,148 @@ pub(super) async fn run(args: RepairArgs, context: &Context) -> Exit {
         Ok(lines) => lines,
         Err(exit) => return exit,
     };
+    let folder = opening::state_folder(context, args.state.as_deref());
+    for Opened { pair, .. } in &pairs {
+        let checkpoint = opening::checkpoint(&folder, &args.id, &pair.name, None);
+        if let Err(error) = backfill::refuse_swapped(pair, &Retry::default(), &checkpoint).await {
+            return output::ended(context, &error);
+        }
+    }
     let control = output::stop_on_signal(context);
-    let run = match Run::begin(&args.plane, context, &args.id, wire::InstanceKind::Repair, &control).await {
+    let run = match Run::begin(&args.plane, context, &args.id, wire::InstanceKind::Repair, &pairs, &control).await {
         Ok(run) => run,
         Err(exit) => return exit,
     };
-    // A repair of every row also settles what instances that are gone have left marked.
-    let whole = lines.is_none() && opening::is_whole(context, &args.id, args.table.as_deref());
-    if let Some(run) = run.as_ref().filter(|_| whole) {
-        run.take_marks(&control).await;
+    if run.is_some() && args.authority.is_some() {
+        output::fail(
+            context,
+            "--authority is for runs without a control plane: with one, the plan says which side has authority",
+        );
+        if let Some(run) = run {
+            return run.end(wire::Outcome::Interrupted, Exit::Usage).await;
+        }
     }
-    let exit = work(context, &pairs, lines.as_deref(), &control, run.as_ref()).await;
+    // A repair of every row of a table also settles what instances that are gone have left marked there.
+    if let Some(run) = run.as_ref().filter(|_| lines.is_none()) {
+        let names: Vec<&str> = pairs.iter().map(|table| table.pair.name.as_str()).collect();
+        run.take_marks(&names, opening::has_one_table(context, &args.id), &control).await;
+    }
+    let plan = run.as_ref().and_then(Run::plan).map(Arc::new);
+    let authority = |table: &Opened| match (&plan, args.authority) {
+        (Some(plan), _) => by_plan(plan, &table.config),
+        (None, Some(Authoritative::Target)) => Authority::Of(Side::Target),
+        (None, Some(Authoritative::Source) | None) => Authority::Of(Side::Source),
+    };
+    // Only a plan shows that the source has been left: its gate asked for a complete backfill and a verification (R7).
+    let claim = run.as_ref().map(|run| run.generation);
+    let waived = match &run {
+        Some(run) => run.is_waived().await,
+        None => false,
+    };
+    let agreed = Agreed { id: &args.id, folder: &folder, claim, waived, flag: args.delete_extra };
+    let exit = work(context, &pairs, &authority, &agreed, lines.as_deref(), &control, run.as_ref()).await;
     let Some(run) = run else { return exit };
     let outcome = if exit == Exit::Done { wire::Outcome::Complete } else { wire::Outcome::Interrupted };
     run.end(outcome, exit).await
 }
 
-async fn work(context: &Context, pairs: &[Pair], lines: Option<&[Line]>, control: &Control, run: Option<&Run>) -> Exit {
+/// The authority of each row by its cohort key.
+fn by_plan(plan: &Arc<Plan>, config: &TableConfig) -> Authority {
+    let plan = Arc::clone(plan);
+    let decide = move |text: &str| {
+        let stage = plan.decide(CohortKey::new(text).ok()?).stage;
+        Some(if stage.is_mirrored() { Truth::At(stage.authority()) } else { Truth::OneSided })
+    };
+    Authority::ByKey { columns: config.cohort.clone(), decide: Arc::new(decide) }
+}
+
+/// Who agreed that rows are deleted which only the side without authority has.
+struct Agreed<'a> {
+    id: &'a str,
+    /// Where backfills keep their progress.
+    folder: &'a Path,
+    /// The claim of the target, if a control plane knows of one.
+    claim: Option<u64>,
+    /// A rollback was forced, or the control plane restored: a row that one side alone has may be a write that was acknowledged there.
+    waived: bool,
+    /// `--delete-extra`
+    flag: bool,
+}
+
+impl Agreed<'_> {
+    /// Which rows of a table may be deleted, in the target and in the source.
+    async fn on(&self, table: &Opened) -> Result<[Deletes; 2], TransferError> {
+        let checkpoint = opening::checkpoint(self.folder, self.id, &table.pair.name, self.claim);
+        let shown = backfill::shown(&table.pair, &Retry::default(), &checkpoint).await?;
+        let all_if = |agreed| if agreed { Deletes::All } else { Deletes::OnlyOfThisRun };
+        Ok(match table.config.extra {
+            Some(ExtraRows::Keep) => [Deletes::OnlyOfThisRun; 2],
+            _ if self.flag => [Deletes::All; 2],
+            _ if self.waived => [Deletes::OnlyOfThisRun; 2],
+            extra => {
+                let in_target = extra == Some(ExtraRows::Delete) || shown != Shown::Nothing;
+                // Rows of a cache end in the target by themselves.
+                let in_source = self.claim.is_some() && shown == Shown::TargetHadAll && !table.pair.cache;
+                [all_if(in_target), all_if(in_source)]
+            }
+        })
+    }
+}
+
+/// Says which extra rows of a table were left, why, and what to do.
+fn tell_kept(context: &Context, table: &Opened, agreed: &Agreed<'_>, report: &Report) {
+    let name = &table.pair.name;
+    let say = |text: &str| output::say(context, "extra_kept", &format!("table {name}: {text}"));
+    if table.config.extra == Some(ExtraRows::Keep) {
+        if report.kept > 0 {
+            say(&format!("{} extra rows are kept, as `extra = \"keep\"` says", report.kept));
+        }
+        return;
+    }
+    let look = "Look at their keys (`crossfade verify ID --keys FILE`), and run this repair with --delete-extra if they are to be deleted";
+    if agreed.waived && report.kept > 0 {
+        return say(&format!(
+            "{} rows that one side alone has are kept: {}, until a verification passes. {look}",
+            report.kept,
+            super::plane::WAIVED
+        ));
+    }
+    let in_target = report.kept - report.kept_in_source;
+    if in_target > 0 {
+        say(&format!(
+            "{in_target} rows of the target, which the source lacks, are kept: no backfill that is recorded in the state folder shows that this migration put them. {look}; `extra = \"delete\"` or `\"keep\"` in the file decides it for every run"
+        ));
+    }
+    if report.kept_in_source > 0 {
+        let why = if table.pair.cache {
+            "rows of a cache end in the target by themselves, so that nothing shows that they were deleted there"
+        } else {
+            "nothing shows that the target ever had them (that takes a control plane, and a complete backfill of this claim that is recorded in the state folder)"
+        };
+        say(&format!("{} rows of the source, which the target lacks, are kept: {why}. {look}", report.kept_in_source));
+    }
+}
+
+async fn work(
+    context: &Context,
+    tables: &[Opened],
+    authority: &(dyn Fn(&Opened) -> Authority + Sync),
+    agreed: &Agreed<'_>,
+    lines: Option<&[Line]>,
+    control: &Control,
+    run: Option<&Run>,
+) -> Exit {
     let observer: Arc<dyn Observer> = Arc::new(output::Teller { context: context.clone() });
     let mut all = Report::default();
-    for pair in pairs {
+    let mut unknown_ranges = 0_u64;
+    for table in tables {
+        let pair = &table.pair;
+        let [deletes, deletes_in_source] = match agreed.on(table).await {
+            Ok(deletes) => deletes,
+            Err(error) => return output::ended(context, &error),
+        };
+        let authority = authority(table);
+        let options = repair::Options { authority, deletes, deletes_in_source, ..repair::Options::default() };
         let rows = match lines {
             Some(lines) => match named(pair, lines) {
                 Ok(rows) => rows,
@@ -91,7 +242,7 @@ async fn work(context: &Context, pairs: &[Pair], lines: Option<&[Line]>, control
                                     unknown.table, unknown.range, unknown.why
                                 ),
                             );
-                            all.failed += 1;
+                            unknown_ranges += 1;
                         }
                         outcome
                             .differences
@@ -103,14 +254,18 @@ async fn work(context: &Context, pairs: &[Pair], lines: Option<&[Line]>, control
                 }
             }
         };
-        match repair::run(pair, &rows, &Retry::default(), control).await {
+        match repair::run_with(pair, &rows, &options, control).await {
             Ok(report) => {
                 for failure in &report.failures {
-                    output::fail(context, &format!("row {}: {}", failure.key.digest(), failure.why));
+                    let (row, why) = (failure.key.digest(), &failure.why);
+                    if context.json {
+                        output::line(&json!({ "event": "row_failed", "table": pair.name, "row": row, "message": why }));
+                    } else {
+                        output::say(context, "row_failed", &format!("table {}, row {row}: {why}", pair.name));
+                    }
                 }
-                all.repaired += report.repaired;
-                all.unchanged += report.unchanged;
-                all.failed += report.failed;
+                tell_kept(context, table, agreed, &report);
+                all.add(report);
             }
             Err(error) => {
                 let exit = output::ended(context, &error);
@@ -121,12 +276,27 @@ async fn work(context: &Context, pairs: &[Pair], lines: Option<&[Line]>, control
             }
         }
     }
-    output::result(
-        context,
-        json!(all),
-        &format!("{} rows repaired, {} were equal already, {} failed", all.repaired, all.unchanged, all.failed),
-    );
-    if all.failed > 0 { Exit::Failed } else { Exit::Done }
+    let mut result = json!(all);
+    result["unknown_ranges"] = json!(unknown_ranges);
+    let mut text = format!("{} rows repaired, {} were equal already", all.repaired, all.unchanged);
+    for (rows, what) in [
+        (all.failed, "differ still (`crossfade verify ID --keys FILE` writes their keys)"),
+        (all.kept, "extra rows are kept"),
+        (all.left_alone, "were left alone: their keys are written on one side only"),
+        (unknown_ranges, "ranges could not be looked at"),
+    ] {
+        if rows > 0 {
+            text.push_str(&format!("; {rows} {what}"));
+        }
+    }
+    output::result(context, result, &text);
+    if all.failed + all.kept > 0 {
+        Exit::Diverged
+    } else if unknown_ranges > 0 {
+        Exit::Unknown
+    } else {
+        Exit::Done
+    }
 }
 
 /// A row as it was named: table, key, key in the target.

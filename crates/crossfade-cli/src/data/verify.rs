@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use crossfade_api::{exit::Exit, wire};
 use crossfade_transfer::{
-    Pair, keys,
+    keys,
     pace::Control,
     progress::{Counters, Observer},
     verify::{self, Difference, Options, Outcome, PushDown, Verdict},
@@ -17,7 +17,7 @@ use crossfade_transfer::{
 use serde_json::json;
 
 use super::plane::{PlaneArgs, Run};
-use super::{Context, opening, output};
+use super::{Context, opening, opening::Opened, output};
 
 /// Look at every row of both sides: verified, diverged (which rows) or unknown (which ranges, and why)
 #[derive(Args, Clone, Debug)]
@@ -46,7 +46,7 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Exit {
         Err(exit) => return exit,
     };
     let control = output::stop_on_signal(context);
-    let run = match Run::begin(&args.plane, context, &args.id, wire::InstanceKind::Verify, &control).await {
+    let run = match Run::begin(&args.plane, context, &args.id, wire::InstanceKind::Verify, &pairs, &control).await {
         Ok(run) => run,
         Err(exit) => return exit,
     };
@@ -70,7 +70,7 @@ pub(super) async fn run(args: VerifyArgs, context: &Context) -> Exit {
 async fn work(
     args: &VerifyArgs,
     context: &Context,
-    pairs: &[Pair],
+    tables: &[Opened],
     control: &Control,
     run: Option<&Run>,
 ) -> (Exit, Option<Outcome>) {
@@ -81,7 +81,7 @@ async fn work(
         ..Options::default()
     };
     let mut outcomes = Vec::new();
-    for pair in pairs {
+    for Opened { pair, .. } in tables {
         let counters = Arc::new(Counters::default());
         opening::expect(pair, &counters).await;
         if let Some(run) = run {

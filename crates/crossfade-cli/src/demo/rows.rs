@@ -5,7 +5,7 @@ use super::sides::{Place, Sides};
 use anyhow::{Context as _, anyhow};
 use crossfade_api::config::TableConfig;
 use crossfade_example_events::EventId;
-use crossfade_stores::{Column, ColumnType, Store, StoreUrl, Table, TableName, TableSchema};
+use crossfade_stores::{Column, ColumnType, Limits, Store, StoreUrl, Table, TableName, TableSchema};
 use crossfade_transfer::pair::{self, Engines};
 use crossfade_transfer::{Pair, rows::StoreRows};
 use std::sync::Arc;
@@ -58,6 +58,7 @@ fn as_events(described: TableSchema) -> anyhow::Result<TableSchema> {
         nullable,
         generated: false,
         optional: nullable,
+        limits: Limits::default(),
     })
     .collect();
     let key = described

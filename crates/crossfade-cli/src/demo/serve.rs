@@ -217,7 +217,7 @@ impl Conductor {
     /// A run of the data side begins: the plane has to know of it.
     pub(super) async fn run(&self, kind: InstanceKind, control: &pace::Control, work: &Work) -> Result<Known, Failure> {
         let Conductor::Plane(plane, _) = self else { return Ok(Known(None)) };
-        let joined = Run::join(plane.client.clone(), Voice::Silent, ID, kind, control).await;
+        let joined = Run::join(plane.client.clone(), Voice::Silent, ID, kind, Vec::new(), control).await;
         let run =
             joined.map_err(|exit| Failure::new(exit, anyhow!("the control plane lets no {} begin", kind.name())))?;
         let work = work.clone();

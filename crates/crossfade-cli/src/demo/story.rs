@@ -346,7 +346,13 @@ impl Story<'_> {
         self.options.compare = Share::from_buckets(10_000).unwrap_or_default();
         self.control.options(self.options.clone()).await?;
         let (pair, control, work) = (self.pair.clone(), Control::default(), self.work(1));
-        let options = backfill::Options { chunk_rows: Some(CHUNK), parallel: AT_ONCE, ..backfill::Options::default() };
+        let options = backfill::Options {
+            chunk_rows: Some(CHUNK),
+            parallel: AT_ONCE,
+            // The demo made both tables.
+            extra: backfill::Extra::Delete,
+            ..backfill::Options::default()
+        };
         let known = self.control.run(InstanceKind::Backfill, &control, &work).await?;
         self.evidence.backfill = BackfillState::Unfinished;
         let counters = Arc::clone(&work.counters);

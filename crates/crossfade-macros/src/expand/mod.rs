@@ -1,5 +1,7 @@
 //! The code. Paths are absolute, and every name of its own begins with `__crossfade`.
 
+mod alike;
+mod operations;
 mod read;
 mod rows;
 mod trait_;
@@ -35,7 +37,12 @@ fn implementation(dao: &Dao) -> TokenStream {
     let methods = dao.methods.iter().map(|method| {
         let (cfg, signature) = (&method.cfg, &method.signature);
         let body = match &method.kind {
-            Kind::Read { keys, compare, eventual } => read::expand(dao, method, keys, compare.as_ref(), *eventual),
+            Kind::Read { keys: Keys::One { key, .. }, compare, eventual, looked_up: true } => {
+                read::looked_up(dao, method, key, compare.as_ref(), *eventual)
+            }
+            Kind::Read { keys, compare, eventual, looked_up: _ } => {
+                read::expand(dao, method, keys, compare.as_ref(), *eventual)
+            }
             Kind::Write { keys, mirror } => write::expand(dao, method, keys, mirror),
             Kind::OneSide => {
                 let (refused, name) = (refused(dao), method.signature.ident.unraw().to_string());
@@ -48,7 +55,8 @@ fn implementation(dao: &Dao) -> TokenStream {
             Kind::SourceOnly => one_side(dao, method, Side::Source),
             Kind::TargetOnly => one_side(dao, method, Side::Target),
         };
-        quote!(#(#cfg)* #signature { #body })
+        let alike = alike::check(dao, method);
+        quote!(#(#cfg)* #signature { #alike #body })
     });
     quote! {
         #async_trait
@@ -144,7 +152,19 @@ fn names(method: &Method) -> impl Iterator<Item = &Ident> {
 /// The call for the caller: arguments go straight through.
 fn direct(dao: &Dao, method: &Method, side: Side) -> TokenStream {
     let (arguments, field): (Vec<_>, _) = (names(method).map(|name| quote!(#name)).collect(), side.field());
-    call(dao, side, &quote!(self.#field), &method.signature.ident, &arguments)
+    boxed(method, &call(dao, side, &quote!(self.#field), &method.signature.ident, &arguments))
+}
+
+/// A call of a method over several keys goes to the heap: its body stands in the generated method twice, for one part
+/// and for several, with a call of either side for each way, and the compiler gives many of them room of their own.
+/// Such a method allocates anyhow.
+fn boxed(method: &Method, call: &TokenStream) -> TokenStream {
+    match &method.kind {
+        Kind::Read { keys: Keys::Each { .. }, .. } | Kind::Write { keys: Keys::Each { .. }, .. } => {
+            quote!(::crossfade::__private::boxed(|| #call))
+        }
+        Kind::Read { .. } | Kind::Write { .. } | Kind::OneSide | Kind::SourceOnly | Kind::TargetOnly => call.clone(),
+    }
 }
 
 /// `refused = …`, or `From`.

@@ -1,6 +1,6 @@
 //! Reads: the authority with the caller's own arguments; the other side, where it is compared, with copies.
 
-use super::{begun, borrow, call, direct, either, lend, of_each, own, split, type_};
+use super::{begun, borrow, boxed, call, direct, either, lend, of_each, own, split, type_};
 use crate::valid::{Dao, Keys, Method};
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -32,6 +32,28 @@ pub(crate) fn expand(dao: &Dao, method: &Method, keys: &Keys, compare: Option<&E
     }
 }
 
+/// A read whose cohort key is found by a lookup of the user's, before the decision.
+pub(crate) fn looked_up(
+    dao: &Dao,
+    method: &Method,
+    lookup: &Expr,
+    compare: Option<&Expr>,
+    eventual: bool,
+) -> TokenStream {
+    let (field, body) = (type_::field(method), body(dao, method, compare, eventual));
+    let ticket = begun(dao, &quote!(self.#field.begin_read(&__crossfade_key)));
+    quote! {
+        let __crossfade_key = match (#lookup).await {
+            ::core::result::Result::Ok(__crossfade_key) => __crossfade_key,
+            ::core::result::Result::Err(__crossfade_error) => {
+                return ::core::result::Result::Err(::core::convert::From::from(__crossfade_error));
+            }
+        };
+        let __crossfade_ticket = #ticket;
+        #body
+    }
+}
+
 /// From `__crossfade_ticket` to the answer.
 fn body(dao: &Dao, method: &Method, compare: Option<&Expr>, eventual: bool) -> TokenStream {
     let authority = quote!(__crossfade_ticket.authority());
@@ -55,14 +77,24 @@ fn body(dao: &Dao, method: &Method, compare: Option<&Expr>, eventual: bool) -> T
             })
             .collect();
         let field = side.field();
-        let call = call(dao, side, &quote!(#field), &method.signature.ident, &lent);
+        let call = boxed(method, &call(dao, side, &quote!(#field), &method.signature.ident, &lent));
         quote!(#call.await)
     });
-    let comparator = match compare {
-        Some(compare) => quote!(#compare),
-        None => quote_spanned!(method.span=> ::crossfade::compare::equality()),
+    let compared = match compare {
+        Some(compare) => quote_spanned! {method.span=>
+            __crossfade_ticket.compared(#compare, async { #answer }, __crossfade_again).await
+        },
+        // The answer's type decides, as the compiler knows it: an alias is no other type.
+        None => quote_spanned! {method.span=> {
+            let (__crossfade_type, __crossfade_call) = ::crossfade::__private::answer_of(async { #answer });
+            let __crossfade_comparator = {
+                #[allow(unused_imports)]
+                use ::crossfade::__private::{ChooseEquality as _, ChooseRows as _};
+                (&__crossfade_type).comparator()
+            };
+            __crossfade_ticket.compared(__crossfade_comparator, __crossfade_call, __crossfade_again).await
+        }},
     };
-    let compared = quote_spanned!(method.span=> __crossfade_ticket.compared(#comparator, async { #answer }, __crossfade_again).await);
     let eventual = eventual.then(|| quote!(let __crossfade_ticket = __crossfade_ticket.eventual();));
     quote! {
         if !__crossfade_ticket.is_compared() {

@@ -28,8 +28,12 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
         "[`{trait_name}`] on both sides of a migration: each call takes one decision of the plan, and goes to the source, \
          the target, or both."
     );
-    let attach =
-        dao.rows.as_ref().map(|_| quote!(__crossfade_dao.__crossfade_migration.attach_rows(__crossfade_dao.rows());));
+    let attach = dao.rows.as_ref().map(|_| quote!(__crossfade_table.attach_rows(__crossfade_dao.rows());));
+    let table = match &dao.options.table {
+        Some(table) => quote!(::core::option::Option::Some(#table)),
+        None => quote!(::core::option::Option::None),
+    };
+    let lines = super::operations::lines(dao);
     let rows = dao.rows.as_ref().map(|_| {
         let rows = super::rows::name(dao);
         quote! {
@@ -83,7 +87,12 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
 
         impl #impl_generics #path #where_clause {
             /// Puts the original and the new implementation together under a migration.
+            ///
+            /// # Panics
+            /// When the table has a DAO in this migration already; `try_new` returns that as an error. Make the DAO
+            /// once and clone it.
             #[must_use]
+            #[track_caller]
             #vis fn new(source: #source, target: #target, migration: ::crossfade::Migration) -> Self
             where
                 #source: ::core::marker::Sized,
@@ -97,21 +106,72 @@ pub(crate) fn expand(dao: &Dao) -> TokenStream {
             }
 
             /// As `new`, with implementations that others share.
+            ///
+            /// # Panics
+            /// When the table has a DAO in this migration already; `try_from_arcs` returns that as an error. Make the
+            /// DAO once and clone it.
             #[must_use]
+            #[track_caller]
             #vis fn from_arcs(
                 source: ::crossfade::__private::Arc<#source>,
                 target: ::crossfade::__private::Arc<#target>,
                 migration: ::crossfade::Migration,
             ) -> Self {
+                match Self::try_from_arcs(source, target, migration) {
+                    ::core::result::Result::Ok(__crossfade_dao) => __crossfade_dao,
+                    ::core::result::Result::Err(__crossfade_taken) => {
+                        ::crossfade::__private::panic_taken(&__crossfade_taken)
+                    }
+                }
+            }
+
+            /// As `new`, but returns an error where `new` panics.
+            ///
+            /// # Errors
+            /// The table has a DAO in this migration already.
+            #vis fn try_new(
+                source: #source,
+                target: #target,
+                migration: ::crossfade::Migration,
+            ) -> ::core::result::Result<Self, ::crossfade::TableTaken>
+            where
+                #source: ::core::marker::Sized,
+                #target: ::core::marker::Sized,
+            {
+                Self::try_from_arcs(
+                    ::crossfade::__private::Arc::new(source),
+                    ::crossfade::__private::Arc::new(target),
+                    migration,
+                )
+            }
+
+            /// As `from_arcs`, but returns an error where `from_arcs` panics.
+            ///
+            /// # Errors
+            /// The table has a DAO in this migration already.
+            #vis fn try_from_arcs(
+                source: ::crossfade::__private::Arc<#source>,
+                target: ::crossfade::__private::Arc<#target>,
+                migration: ::crossfade::Migration,
+            ) -> ::core::result::Result<Self, ::crossfade::TableTaken> {
+                let __crossfade_operations = ::crossfade::__private::operations(&[#lines]);
+                let __crossfade_spec =
+                    ::crossfade::__private::TableSpec { table: #table, operations: &__crossfade_operations };
+                let __crossfade_table = match ::crossfade::__private::claim_table(&migration, __crossfade_spec) {
+                    ::core::result::Result::Ok(__crossfade_table) => __crossfade_table,
+                    ::core::result::Result::Err(__crossfade_taken) => {
+                        return ::core::result::Result::Err(__crossfade_taken);
+                    }
+                };
                 let __crossfade_dao = Self {
-                    #(#cfgs #fields: migration.operation(#titles),)*
+                    #(#cfgs #fields: __crossfade_table.operation(#titles),)*
                     __crossfade_source: source,
                     __crossfade_target: target,
                     __crossfade_migration: migration,
                     __crossfade_marker: ::core::marker::PhantomData,
                 };
                 #attach
-                __crossfade_dao
+                ::core::result::Result::Ok(__crossfade_dao)
             }
 
             /// The migration that it asks.

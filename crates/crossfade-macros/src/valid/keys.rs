@@ -7,14 +7,21 @@ use quote::{format_ident, quote};
 use syn::{Error, Expr, FnArg, Ident, ItemTrait, TraitItem, Type, parse_quote};
 
 /// The keys that a mark names, or why they can't be.
-pub(super) fn of(mark: &Mark, arguments: &[Argument]) -> Result<Keys, Error> {
+pub(super) fn of(mark: &Mark, arguments: &[Argument], has_rows: bool) -> Result<Keys, Error> {
     let name = mark.word.name();
     if let (Some(aligned), None) = (mark.aligned, &mark.keys) {
         let why = "`aligned` says that the answer has one value for each of several keys, in their order: write `keys = …` too";
         return Err(Error::new(aligned, why));
     }
+    if let Some(key_of) = &mark.key_of {
+        if mark.key.is_some() || mark.keys.is_some() || mark.whole.is_some() {
+            let why = "`key_of` looks the cohort key up: leave out either `key_of` or the keys";
+            return Err(Error::new_spanned(key_of, why));
+        }
+        return Ok(Keys::One { key: key_of.clone(), row: Row::Known(None) });
+    }
     if let Some(whole) = mark.whole {
-        if mark.key.is_some() || mark.row.is_some() || mark.keys.is_some() {
+        if mark.key.is_some() || mark.row.is_some() || mark.rows.is_some() || mark.keys.is_some() {
             let why = "`whole` says that no key can split it: leave out either `whole` or the keys";
             return Err(Error::new(whole, why));
         }
@@ -40,8 +47,10 @@ pub(super) fn of(mark: &Mark, arguments: &[Argument]) -> Result<Keys, Error> {
                 return Err(Error::new(keys.span(), why));
             }
         };
-        if let Some(row) = mark.row.as_ref().filter(|row| is_made(row, arguments)) {
-            return Err(Error::new_spanned(row, "the rows of several keys are known before: write `row = each.id`"));
+        if let Some(row) = mark.rows.as_ref().or(mark.row.as_ref().filter(|row| is_made(row, arguments))) {
+            let why = "the rows of several keys are known before: write `row = each.id`. A batch whose ids the database \
+                       makes is written for one key at a time (`key = user, rows = answer, row = each.id`), or is `whole`";
+            return Err(Error::new_spanned(row, why));
         }
         return Ok(Keys::Each {
             argument: place,
@@ -54,16 +63,25 @@ pub(super) fn of(mark: &Mark, arguments: &[Argument]) -> Result<Keys, Error> {
     }
     match &mark.key {
         Some(key) => {
-            let row = match &mark.row {
-                Some(row) if is_made(row, arguments) => {
-                    if matches!(mark.mirror, None | Some(MirrorWord::Replay | MirrorWord::Guess)) {
-                        let why = "the authority makes this key, and the other side would make another: write \
-                                   `mirror = value(put)` with a method that takes the answer, or `mirror = snapshot`";
-                        return Err(Error::new_spanned(row, why));
+            let row = match (&mark.rows, &mark.row) {
+                (Some(rows), row) => {
+                    if !is_made(rows, arguments) {
+                        let why = "`rows` names the rows that the authority made, in its answer: write `rows = answer` with \
+                                   `row = each.id`, or `keys = …` for rows that are known before";
+                        return Err(Error::new_spanned(rows, why));
                     }
+                    if let Some(answer) = row.as_ref().filter(|row| is_made(row, arguments)) {
+                        let why = "`row` is the key of each of the rows: write `row = each.id`";
+                        return Err(Error::new_spanned(answer, why));
+                    }
+                    check_made(mark, rows, has_rows)?;
+                    Row::AllToCome { rows: rows.clone(), row: row.clone() }
+                }
+                (None, Some(row)) if is_made(row, arguments) => {
+                    check_made(mark, row, has_rows)?;
                     Row::ToCome(row.clone())
                 }
-                row => Row::Known(row.clone()),
+                (None, row) => Row::Known(row.clone()),
             };
             Ok(Keys::One { key: key.clone(), row })
         }
@@ -76,6 +94,17 @@ pub(super) fn of(mark: &Mark, arguments: &[Argument]) -> Result<Keys, Error> {
             Err(Error::new(mark.span, why))
         }
     }
+}
+
+/// A key that the authority makes is handed on, or its row copied.
+fn check_made(mark: &Mark, made: &Expr, has_rows: bool) -> Result<(), Error> {
+    let copied = mark.mirror.is_none() && has_rows;
+    if !copied && matches!(mark.mirror, None | Some(MirrorWord::Replay | MirrorWord::Guess)) {
+        let why = "the authority makes this key, and the other side would make another: write `mirror = value(put)` with a \
+                   method that takes the answer, or `mirror = snapshot`";
+        return Err(Error::new_spanned(made, why));
+    }
+    Ok(())
 }
 
 /// The row's key is in the authority's answer.
@@ -96,10 +125,13 @@ pub(crate) fn says(exprs: &[Expr], name: &Ident) -> bool {
     exprs.iter().any(|expr| within(quote!(#expr), name))
 }
 
-/// How a write reaches the other side, or why it can't.
+/// How a write reaches the other side, or why it can't. Where nothing is said, the row is copied if that is possible,
+/// and marked otherwise: nothing shows that the call may be repeated.
 pub(super) fn mirror(mark: &Mark, name: &Ident, item: &ItemTrait, has_rows: bool) -> Result<MirrorKind, Error> {
     match &mark.mirror {
-        None | Some(MirrorWord::Replay) => Ok(MirrorKind::Replay),
+        None if has_rows && mark.whole.is_none() => Ok(MirrorKind::Snapshot),
+        None => Ok(MirrorKind::Guess),
+        Some(MirrorWord::Replay) => Ok(MirrorKind::Replay),
         Some(MirrorWord::Guess) => Ok(MirrorKind::Guess),
         Some(MirrorWord::Snapshot(span)) => {
             if !has_rows {
@@ -107,9 +139,10 @@ pub(super) fn mirror(mark: &Mark, name: &Ident, item: &ItemTrait, has_rows: bool
                     "`mirror = snapshot` copies the row: the trait needs a `#[snapshot]` and a `#[restore]` method";
                 return Err(Error::new(*span, why));
             }
-            if mark.keys.is_some() || mark.whole.is_some() {
-                let why =
-                    "`mirror = snapshot` copies one row: write each row by a call of its own, or `mirror = replay`";
+            if mark.whole.is_some() {
+                let why = "`mirror = snapshot` copies rows, and nothing says which rows a `whole` write touches: leave \
+                           `mirror` out, and every call makes the table suspect until a verification; `mirror = replay` \
+                           if the method is blind and deterministic";
                 return Err(Error::new(*span, why));
             }
             Ok(MirrorKind::Snapshot)

@@ -39,18 +39,21 @@ pub(super) fn read(method: &TraitItemFn, mark: &Mark, item: &ItemTrait, has_rows
     }
     let kind = match mark.word {
         Word::Read => Kind::Read {
-            keys: keys::of(mark, &arguments)?,
+            keys: keys::of(mark, &arguments, has_rows)?,
             compare: mark.compare.clone(),
             eventual: mark.eventual.is_some(),
+            looked_up: mark.key_of.is_some(),
         },
-        Word::Write => {
-            Kind::Write { keys: keys::of(mark, &arguments)?, mirror: keys::mirror(mark, &name, item, has_rows)? }
-        }
+        Word::Write => Kind::Write {
+            keys: keys::of(mark, &arguments, has_rows)?,
+            mirror: keys::mirror(mark, &name, item, has_rows)?,
+        },
         Word::Snapshot => match &mark.key {
             Some(key) => Kind::Read {
                 keys: Keys::One { key: key.clone(), row: Row::Known(None) },
                 compare: None,
                 eventual: false,
+                looked_up: false,
             },
             None => Kind::OneSide,
         },
@@ -59,7 +62,7 @@ pub(super) fn read(method: &TraitItemFn, mark: &Mark, item: &ItemTrait, has_rows
         Word::TargetOnly => Kind::TargetOnly,
     };
     let cfg = method.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned().collect();
-    Ok(Method { signature, cfg, arguments, kind, span: mark.span })
+    Ok(Method { signature, cfg, arguments, kind, word: mark.word, span: mark.span })
 }
 
 fn plain(name: &Ident) -> Pat {

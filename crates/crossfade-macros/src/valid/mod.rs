@@ -8,7 +8,7 @@ mod rows;
 
 pub(crate) use keys::says;
 
-use crate::parse::{Mark, Options};
+use crate::parse::{Mark, Options, Word};
 use proc_macro2::Span;
 use quote::format_ident;
 use syn::{
@@ -39,6 +39,8 @@ pub(crate) struct Method {
     pub(crate) cfg: Vec<Attribute>,
     pub(crate) arguments: Vec<Argument>,
     pub(crate) kind: Kind,
+    /// The word of the mark.
+    pub(crate) word: Word,
     /// Where the mark stands.
     pub(crate) span: Span,
 }
@@ -65,6 +67,8 @@ pub(crate) enum Kind {
         keys: Keys,
         compare: Option<Expr>,
         eventual: bool,
+        /// The key is found by a call that is awaited.
+        looked_up: bool,
     },
     Write {
         keys: Keys,
@@ -100,6 +104,8 @@ pub(crate) enum Row {
     Known(Option<Expr>),
     /// In the authority's answer.
     ToCome(Expr),
+    /// Any number of them, in the authority's answer: `rows` names what holds them, `row` the key of each.
+    AllToCome { rows: Expr, row: Option<Expr> },
 }
 
 /// How a write reaches the secondary (R17).

@@ -44,14 +44,14 @@ pub(crate) async fn register(
     Names(id): Names<String>,
     Body(request): Body<Registration>,
 ) -> Result<(StatusCode, Json<Registered>), Refusal> {
-    let (instance, migration) = (request.instance.clone(), id.clone());
-    let publication =
-        decide(&app, instance.clone(), id, move |state, migration| migration.register(state, &request), publication)
-            .await?;
+    let (instance, migration, who) = (request.instance.clone(), id.clone(), request.instance.clone());
+    let wish = move |state: &Plane, migration: &Migration| migration.register(state, &request);
+    let answer = move |migration: &Migration| (publication(migration), migration.other_databases(&who));
+    let (publication, other_databases) = decide(&app, instance.clone(), id, wish, answer).await?;
     app.plane.observatory().heard(&migration, &instance);
     let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let (heartbeat_ms, silent_after_ms) = (millis(app.settings.heartbeat), millis(app.settings.silent_after));
-    Ok((StatusCode::CREATED, Json(Registered { publication, heartbeat_ms, silent_after_ms })))
+    Ok((StatusCode::CREATED, Json(Registered { publication, heartbeat_ms, silent_after_ms, other_databases })))
 }
 
 /// Every operation of the instance under other revisions has ended (R3).
@@ -87,15 +87,15 @@ pub(crate) async fn heartbeat(
         None => return Err(Refusal::new(Code::NotFound, "there is no such migration")),
     };
     let observatory = app.plane.observatory();
-    let Heartbeat { revision, sequence, observations, marks, progress } = request;
+    let Heartbeat { revision, sequence, observations, marks, progress, tables } = request;
     let count = || observatory.heartbeat(&id, &instance, sequence, &observations, progress.as_ref());
     // Ten thousand instances send these: only what the log has to know goes to its writer.
     let ahead = revision.0 > current.0;
-    if ahead || !marks.is_empty() || !count() {
+    if ahead || !marks.is_empty() || tables.is_some() || !count() {
         let (by, who) = (instance.clone(), instance.clone());
         let wish = move |_: &Plane, migration: &Migration| {
             migration.known(&who, Some(revision))?;
-            migration.report_marks(&who, &marks)
+            migration.heartbeat(&who, &marks, tables.as_deref())
         };
         decide(&app, by, id.clone(), wish, |_| ()).await?;
         observatory.heard(&id, &instance);

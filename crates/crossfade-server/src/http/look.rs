@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use crossfade_api::problem::{Code, Problem};
 use crossfade_api::wire::{
-    HistoryPage, Instances, MarkDoc, MarksPage, MigrationList, OwnedMark, Publication, Role, Status,
+    HistoryPage, Instances, MarkDoc, MarksPage, MigrationList, OwnedMark, Publication, Role, Status, TableDoubt,
 };
 use crossfade_core::Tick;
 use serde::Deserialize;
@@ -152,7 +152,7 @@ pub(crate) async fn marks(
 ) -> Result<Json<MarksPage>, Refusal> {
     let look = move |state: &crate::law::State, _: &crate::log::Log| {
         let migration = state.migration(&id)?;
-        let marks = migration.marks.iter().take(crate::law::decide::MARKS_AT_ONCE).map(|(key, mark)| OwnedMark {
+        let marks = migration.marks.iter().take(crossfade_api::wire::MARKS_AT_ONCE).map(|(key, mark)| OwnedMark {
             instance: key.instance.clone(),
             mark: MarkDoc {
                 table: key.table.clone(),
@@ -161,8 +161,13 @@ pub(crate) async fn marks(
                 reason: mark.reason,
                 generation: mark.generation,
             },
+            gone: !migration.instances.contains_key(&key.instance),
         });
-        Ok(MarksPage { marks: marks.collect(), total: migration.marks.len() as u64, unlisted: migration.unlisted })
+        let doubts = migration.doubts.iter();
+        let suspect: Vec<TableDoubt> =
+            doubts.map(|(table, doubt)| TableDoubt { table: table.clone(), count: doubt.count }).collect();
+        let unlisted = suspect.iter().fold(0u64, |sum, doubt| sum.saturating_add(doubt.count));
+        Ok(MarksPage { marks: marks.collect(), total: migration.marks.len() as u64, unlisted, suspect })
     };
     app.plane.read(look).await.map(Json).map_err(Refusal)
 }

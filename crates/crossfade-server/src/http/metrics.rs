@@ -51,12 +51,15 @@ fn render(state: &Plane, migrations: &[(Status, Observations)]) -> String {
     page.family("crossfade_plane_log_entries", "counter", "Entries of the log.");
     page.sample("crossfade_plane_log_entries", &[], state.tick.0);
     type Gauge = fn(&Status) -> u64;
-    let gauges: [(&str, &str, Gauge); 10] = [
+    let gauges: [(&str, &str, Gauge); 11] = [
         ("crossfade_revision", "Number of the revision in force.", |s| s.publication.revision.0.number),
         ("crossfade_instances", "Registered instances and runs.", |s| s.instances as u64),
         ("crossfade_instances_acknowledged", "Of these, on the revision in force.", |s| s.acknowledged as u64),
         ("crossfade_instances_absent", "Instances that block the next revision.", |s| s.waiting_for.len() as u64),
         ("crossfade_marks", "Rows that may differ.", |s| s.evidence.marks),
+        ("crossfade_tables_in_doubt", "Tables in which rows that nobody can name may differ.", |s| {
+            s.evidence.suspect_tables.len() as u64
+        }),
         ("crossfade_suspects", "Instances that vanished and were not verified since.", |s| {
             s.evidence.suspects.len() as u64
         }),
@@ -65,9 +68,11 @@ fn render(state: &Plane, migrations: &[(Status, Observations)]) -> String {
             u64::from(s.step.as_ref().is_some_and(|step| step.phase != "settled"))
         }),
         ("crossfade_gate_blockers", "What stands before the next gate.", |s| s.gate.blockers.len() as u64),
-        ("crossfade_promises_waived", "1 after a forced rollback, until a verification passes.", |s| {
-            u64::from(s.evidence.waived_since.is_some())
-        }),
+        (
+            "crossfade_promises_waived",
+            "1 after a forced rollback or a restore of the control plane, until a verification passes.",
+            |s| u64::from(s.evidence.waived_since.is_some()),
+        ),
     ];
     for (name, help, value) in gauges {
         page.family(name, "gauge", help);

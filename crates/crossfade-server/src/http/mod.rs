@@ -120,8 +120,9 @@ impl utoipa::Modify for Security {
     }
 }
 
-/// Room for a page of marks; everything that people send is far smaller.
-const INSTANCE_BODY: usize = 4 << 20;
+/// Room for as many marks as a message carries, with as much text of keys, every byte of it escaped; everything that people
+/// send is far smaller.
+const INSTANCE_BODY: usize = 16 << 20;
 const BODY: usize = 64 << 10;
 
 fn described() -> OpenApiRouter<App> {
@@ -154,6 +155,7 @@ fn described() -> OpenApiRouter<App> {
         .routes(routes!(operate::resume))
         .routes(routes!(operate::auto, operate::end_auto))
         .routes(routes!(operate::writers))
+        .routes(routes!(operate::confirm_operations))
         .routes(routes!(operate::evict))
         .routes(routes!(operate::retire))
         .routes(routes!(tokens::list, tokens::issue))

@@ -2,7 +2,7 @@
 
 use super::App;
 use super::auth::{Operator, Viewer};
-use super::reply::{Body, Names, Refusal};
+use super::reply::{Body, Names, Query, Refusal};
 use crate::law::decide::Decision;
 use crate::law::evidence::Presence;
 use crate::law::{Migration, State as Plane};
@@ -12,9 +12,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use crossfade_api::problem::Problem;
 use crossfade_api::wire::{
-    AutoRequest, CreateRequest, EvictRequest, OptionsRequest, Preview, RampRequest, RetireRequest, RollbackRequest,
-    Status, StepAnswer, WriterRequest,
+    AutoRequest, ConfirmOperationsRequest, CreateRequest, EvictRequest, OptionsRequest, Preview, RampRequest,
+    RetireRequest, RollbackRequest, Status, StepAnswer, WriterRequest,
 };
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 /// Decides, and answers with the status after it.
 async fn decide(
@@ -54,17 +56,28 @@ async fn step(
     Ok(Json(StepAnswer { step, status }))
 }
 
+/// How a migration is made.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Creation {
+    /// Refuses, with `exists`, where there is a migration of this name with another declaration.
+    #[serde(default)]
+    new: bool,
+}
+
 /// Makes a migration, or declares it anew: what differs is shown as drift, never overwritten.
-#[utoipa::path(post, path = "/v1/migrations", tag = "migrations", security(("bearer" = [])), request_body = CreateRequest,
+#[utoipa::path(post, path = "/v1/migrations", tag = "migrations", security(("bearer" = [])), request_body = CreateRequest, params(Creation),
     responses((status = 201, body = Status), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(crate) async fn create(
     State(app): State<App>,
     Operator(caller): Operator,
+    Query(Creation { new }): Query<Creation>,
     Body(request): Body<CreateRequest>,
 ) -> Result<(StatusCode, Json<Status>), Refusal> {
     let observatory = app.plane.observatory().clone();
     let id = request.plan.migration.clone();
-    let ask = move |state: &Plane| match state.create(&request) {
+    let decide = move |state: &Plane| if new { state.create_new(&request) } else { state.create(&request) };
+    let ask = move |state: &Plane| match decide(state) {
         Ok(events) => (events, Ok(())),
         Err(problem) => (Vec::new(), Err(problem)),
     };
@@ -209,7 +222,8 @@ pub(crate) async fn end_auto(
     decide(&app, caller.name, id, |_, migration, _| Ok(migration.end_auto("an operator ended it"))).await.map(Json)
 }
 
-/// Confirms that a declared writer which bypasses the library is paused, or that it writes again.
+/// Confirms that a declared writer which bypasses the library is paused, or that it writes again. Where authority has moved
+/// the latter asks for the migration's name.
 #[utoipa::path(post, path = "/v1/migrations/{id}/writers", tag = "steps", security(("bearer" = [])), request_body = WriterRequest,
     params(("id" = String, Path, description = "The migration")),
     responses((status = 200, body = Status), (status = "default", body = Problem, content_type = "application/problem+json")))]
@@ -219,12 +233,26 @@ pub(crate) async fn writers(
     Names(id): Names<String>,
     Body(request): Body<WriterRequest>,
 ) -> Result<Json<Status>, Refusal> {
-    let wish =
-        move |_: &Plane, migration: &Migration, _: &Presence| migration.pause_writer(&request.writer, request.paused);
+    let wish = move |_: &Plane, migration: &Migration, _: &Presence| migration.pause_writer(&request);
     decide(&app, caller.name, id, wish).await.map(Json)
 }
 
-/// Asserts that silent instances are dead and reach neither database (R8). The migration is suspect afterwards.
+/// Confirms that the operations which instances report on a table may run side by side while authority moves. It has to
+/// name exactly those that are reported.
+#[utoipa::path(post, path = "/v1/migrations/{id}/operations", tag = "steps", security(("bearer" = [])), request_body = ConfirmOperationsRequest,
+    params(("id" = String, Path, description = "The migration")),
+    responses((status = 200, body = Status), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(crate) async fn confirm_operations(
+    State(app): State<App>,
+    Operator(caller): Operator,
+    Names(id): Names<String>,
+    Body(request): Body<ConfirmOperationsRequest>,
+) -> Result<Json<Status>, Refusal> {
+    let wish = move |_: &Plane, migration: &Migration, _: &Presence| migration.confirm_operations(&request);
+    decide(&app, caller.name, id, wish).await.map(Json)
+}
+
+/// Asserts that the named silent instances are dead and reach neither database (R8). The migration is suspect afterwards.
 #[utoipa::path(post, path = "/v1/migrations/{id}/evict", tag = "steps", security(("bearer" = [])), request_body = EvictRequest,
     params(("id" = String, Path, description = "The migration")),
     responses((status = 200, body = Status), (status = "default", body = Problem, content_type = "application/problem+json")))]

@@ -56,6 +56,7 @@ impl IntoResponse for Refusal {
             | Code::Retired
             | Code::NotReady
             | Code::Exists
+            | Code::SwappedSides
             | Code::TooLarge
             | Code::NotJson
             | Code::Invalid

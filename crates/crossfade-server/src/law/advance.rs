@@ -48,6 +48,7 @@ impl Migration {
         if let Some(held) = elapsed.held
             && held >= bound
             && self.is_held()
+            && !step.forced
             && (!unwinding || self.unacknowledged.is_empty())
         {
             let known = |id: &&String| self.instances.contains_key(*id);
@@ -61,7 +62,9 @@ impl Migration {
             let for_whom = if for_whom.is_empty() { "the plane was not running".to_owned() } else { for_whom };
             return self.give_up(state, &format!("writes were held for {} ms: {for_whom}", bound.as_millis()));
         }
-        let left = elapsed.held.filter(|_| self.is_held() && !unwinding).map(|held| bound.saturating_sub(held));
+        // A forced rollback is not given up: the way forward would lead to the side that is down.
+        let bounded = self.is_held() && !unwinding && !step.forced;
+        let left = elapsed.held.filter(|_| bounded).map(|held| bound.saturating_sub(held));
         let wait = |why: Vec<String>, until: Option<Duration>| {
             let at_most = [left, until].into_iter().flatten().min();
             Next::Wait { at_most, why }
@@ -80,9 +83,8 @@ impl Migration {
             }
             return Next::Append(vec![to(Happening::StepEnded { reached: step.abandoned.is_none() })]);
         };
-        let absent: Vec<String> = presence.absent().into_iter().filter(|id| self.instances.contains_key(id)).collect();
-        if !absent.is_empty() {
-            return wait(vec![format!("the next revision waits for {}", absent.join(", "))], None);
+        if let Some((_, why)) = self.waits_for_absent(presence) {
+            return wait(vec![why], None);
         }
         let blockers = if step.forced { Vec::new() } else { self.refusing_gate(presence) };
         if blockers.is_empty() {

@@ -7,17 +7,14 @@ use super::{Migration, State};
 use crossfade_api::problem::{Code, Problem};
 use crossfade_api::revision::RevisionText;
 use crossfade_api::wire::{
-    AutoRequest, CreateRequest, GateDoc, OptionsRequest, Preview, Publication, RampRequest, RetireRequest,
-    RollbackRequest,
+    AutoRequest, ConfirmOperationsRequest, CreateRequest, GateDoc, MARKS_AT_ONCE, OptionsRequest, Preview, Publication,
+    RampRequest, RetireRequest, RollbackRequest, TableDoubt, WriterRequest,
 };
 use crossfade_core::{Options, Phase, Plan, Position, Revision, Share, Stage, Step, Tick};
 use std::collections::BTreeSet;
 
 /// Entries to append, or why not.
 pub type Decision = Result<Vec<Event>, Problem>;
-
-/// At most so many marks in one message, and in one forced rollback's list.
-pub const MARKS_AT_ONCE: usize = 10_000;
 
 pub(super) fn to(migration: &Migration, what: Happening) -> Event {
     Event::To { migration: migration.plan.migration().to_owned(), what }
@@ -49,7 +46,9 @@ impl State {
         }
         if let Some(known) = self.migrations.get(plan.migration()) {
             let writers: BTreeSet<&String> = known.writers.keys().collect();
-            if known.declared == request.plan && writers == request.bypassing_writers.iter().collect() {
+            // A salt that is left out is the id.
+            let same = Plan::new(known.declared.clone()).is_ok_and(|declared| declared == plan);
+            if same && writers == request.bypassing_writers.iter().collect() {
                 return Ok(Vec::new());
             }
             let plan = Box::new(request.plan.clone());
@@ -58,6 +57,22 @@ impl State {
         let revision = Revision { incarnation: self.incarnation.max(1), number: 1, hash: plan.fingerprint() };
         let publication = Publication { revision: revision.into(), plan: plan.spec() };
         Ok(vec![Event::Created { publication, writers: request.bypassing_writers.clone() }])
+    }
+
+    /// As [`State::create`], and changes nothing of a migration that is there with another declaration.
+    ///
+    /// # Errors
+    /// As [`State::create`], and when the name is taken by another declaration.
+    pub fn create_new(&self, request: &CreateRequest) -> Decision {
+        let events = self.create(request)?;
+        if self.migrations.contains_key(&request.plan.migration) && !events.is_empty() {
+            let detail = format!(
+                "there is a migration `{}` with another salt, other options or other declared writers: look at it with `crossfade status`, or choose another name",
+                request.plan.migration
+            );
+            return Err(Problem::new(Code::Exists, detail));
+        }
+        Ok(events)
     }
 }
 
@@ -90,7 +105,31 @@ impl Migration {
             .collect()
     }
 
-    fn may_step(&self, if_revision: RevisionText) -> Result<(), Problem> {
+    /// Instances that are not heard of, and what to do about them; none when every one is.
+    #[must_use]
+    pub fn waits_for_absent(&self, presence: &Presence) -> Option<(Vec<String>, String)> {
+        let absent: Vec<String> = presence.absent().into_iter().filter(|id| self.instances.contains_key(id)).collect();
+        if absent.is_empty() {
+            return None;
+        }
+        let unheard: Vec<&str> =
+            absent.iter().filter(|id| presence.unheard.contains(*id)).map(String::as_str).collect();
+        let alive = if unheard.is_empty() {
+            String::new()
+        } else {
+            format!("; {} may be alive, they have only not been heard of since this server began", unheard.join(", "))
+        };
+        let why = format!(
+            "the next revision waits for {}: wait until they are heard of, or, when their processes are dead and reach neither database, state so by name: `crossfade instances {} evict {} --dead`{alive}",
+            absent.join(", "),
+            self.plan.migration(),
+            absent.join(" ")
+        );
+        Some((absent, why))
+    }
+
+    /// A step may begin, whatever is under way.
+    fn may_force(&self, if_revision: RevisionText) -> Result<(), Problem> {
         if self.retired {
             return Err(Problem::new(Code::Retired, "it was retired: begin a new migration under another name"));
         }
@@ -99,15 +138,19 @@ impl Migration {
             let detail = format!("revision {now} is in force, not {if_revision}: look at the status and decide again");
             return Err(Problem::new(Code::RevisionChanged, detail));
         }
-        if let Some(step) = &self.step {
-            let waiting = self.unacknowledged.iter().cloned().collect();
-            let detail = format!("the step to `{}` has not ended: let it end, or abandon it", step.goal);
-            return Err(Problem::new(Code::StepUnderWay, detail).waiting_for(waiting));
-        }
         if self.paused {
             return Err(Problem::new(Code::Paused, "steps wait until `crossfade resume`"));
         }
         Ok(())
+    }
+
+    fn may_step(&self, if_revision: RevisionText) -> Result<(), Problem> {
+        if let (Some(step), true) = (&self.step, if_revision.0 == self.revision && !self.retired) {
+            let waiting = self.unacknowledged.iter().cloned().collect();
+            let detail = format!("the step to `{}` has not ended: let it end, or abandon it", step.goal);
+            return Err(Problem::new(Code::StepUnderWay, detail).waiting_for(waiting));
+        }
+        self.may_force(if_revision)
     }
 
     fn begin(
@@ -118,24 +161,15 @@ impl Migration {
         waived: Option<Waived>,
         presence: &Presence,
     ) -> Decision {
-        let absent: Vec<String> = presence.absent().into_iter().filter(|id| self.instances.contains_key(id)).collect();
-        if !absent.is_empty() {
-            let detail = format!(
-                "the next revision waits for {}: wait until it is heard of, or state that its process is dead (`crossfade instances {} evict --dead`)",
-                absent.join(", "),
-                self.plan.migration()
-            );
-            return Err(Problem::new(Code::Silent, detail).waiting_for(absent));
+        if let Some((absent, why)) = self.waits_for_absent(presence) {
+            return Err(Problem::new(Code::Silent, why).waiting_for(absent));
         }
-        let began = Happening::StepBegan {
-            goal,
-            plans: plans.iter().map(Plan::spec).collect(),
-            forced: waived.is_some(),
-            waived,
-        };
+        let forced = waived.is_some();
+        let began = Happening::StepBegan { goal, plans: plans.iter().map(Plan::spec).collect(), forced, waived };
         let mut events = vec![to(self, began)];
-        if self.unacknowledged.is_empty()
-            && let Some(first) = plans.first()
+        // What is forced waits for no operation of an earlier plan (R20, R26).
+        if let Some(first) = plans.first()
+            && (self.unacknowledged.is_empty() || forced)
         {
             let publication = following(self, state.incarnation, first);
             events.push(to(self, Happening::Published { publication }));
@@ -187,26 +221,111 @@ impl Migration {
         self.begin(state, plans, goal.to_string(), None, presence)
     }
 
-    /// Begins a step back, or abandons a held one.
+    /// Begins a step back, or abandons a held one. By force where that is asked and authority would move: without the gate.
     ///
     /// # Errors
     /// The rule that it would break, and the blockers of the gate unless it is forced.
     pub fn rollback(&self, state: &State, request: &RollbackRequest, presence: &Presence) -> Decision {
+        if request.force
+            && let Some(goal) = self.forced_goal()?
+        {
+            return self.force_back(state, request, goal, presence);
+        }
         if self.is_held() && request.if_revision.0 == self.revision {
             return self.abandon(state, "rolled back while writes were held");
         }
         self.may_step(request.if_revision)?;
         let goal = self.rollback_goal()?;
         let (step, plans) = self.plans_to(goal.clone())?;
-        let gate = self.gate(step, &goal, presence);
-        let waived = if request.force && gate.converged && !gate.go {
-            self.confirmed(request.confirm.as_ref(), "a forced rollback may lose writes")?;
-            Some(self.waived())
-        } else {
-            self.through(&gate, &goal)?;
-            None
+        self.through(&self.gate(step, &goal, presence), &goal)?;
+        self.begin(state, plans, goal.to_string(), None, presence)
+    }
+
+    /// Where a forced rollback leads from here; none when it would move no authority, so that there is nothing to force.
+    fn forced_goal(&self) -> Result<Option<Position>, Problem> {
+        let here = self.plan.position();
+        let given_up = self.step.as_ref().is_some_and(|step| step.abandoned.is_some());
+        Ok(match self.plan.phase() {
+            Phase::Settled => {
+                let waits = self.step.is_some() || !self.unacknowledged.is_empty();
+                // From ramp-down the way to the source leads over live, and what is not acknowledged would end it there.
+                let at_target = here.occupied().0 >= Stage::Live && here.occupied().1 == Stage::RampDown;
+                Some(self.rollback_goal()?).filter(|goal| here.moves_authority(goal) || at_target && waits)
+            }
+            // Given up from a move, and held until nobody reads the other side any more.
+            Phase::Hold { .. } if given_up => Some(here.clone()),
+            // On its way back already: what is left of it, by force.
+            Phase::Hold { next } if self.leads_back(here, next) => Some(next.clone()),
+            // On its way forward. Given up, every key has its old authority; some may have the target still.
+            Phase::Hold { .. } => {
+                let settled = self.given_up()?;
+                settled.forced_goal()?
+            }
+            Phase::Move { previous } if self.leads_back(previous, here) => Some(here.clone()),
+            Phase::Move { previous } => Some(previous.clone()),
+        })
+    }
+
+    /// From `from` to `to` keys go back.
+    fn leads_back(&self, from: &Position, to: &Position) -> bool {
+        let share = |position: &Position, edge| position.share_on(edge).unwrap_or(Share::NONE);
+        let settled = self.plan.settled_at(from.clone());
+        let steps = settled.map_err(crossfade_core::StepError::from).and_then(|here| {
+            let first = here.steps_to(to.clone())?;
+            first.first().map_or(Ok(Step::Stay), |first| here.admit(first))
+        });
+        match steps {
+            Ok(Step::Hold { forward }) => !forward,
+            Ok(_) | Err(_) => from.common_edge(to).is_some_and(|edge| share(from, edge) > share(to, edge)),
+        }
+    }
+
+    /// This migration, once the hold under way is given up: the old roles, settled.
+    fn given_up(&self) -> Result<Migration, Problem> {
+        let invalid = |error: crossfade_core::PlanError| Problem::new(Code::Invalid, error.to_string());
+        let plan = self.plan.settled_at(self.plan.position().clone()).map_err(invalid)?;
+        Ok(Migration { plan, step: None, ..self.clone() })
+    }
+
+    /// A forced rollback (R20): when the new authority is down, what waits for it would wait for ever. It takes the place
+    /// of the step under way, begins over a revision that is not acknowledged, and asks no gate. Silent instances keep it
+    /// back all the same, since they may write under an old plan: those that are dead are evicted by name.
+    fn force_back(&self, state: &State, request: &RollbackRequest, goal: Position, presence: &Presence) -> Decision {
+        self.may_force(request.if_revision)?;
+        if self.plan.forced() {
+            let waiting = self.unacknowledged.iter().cloned().collect();
+            let detail = "a forced rollback is under way: it goes on when every instance has its plan in force";
+            return Err(Problem::new(Code::StepUnderWay, detail).waiting_for(waiting));
+        }
+        self.confirmed(request.confirm.as_ref(), "a forced rollback may lose writes")?;
+        let unlawful = |error: crossfade_core::StepError| Problem::new(Code::Unlawful, error.to_string());
+        let mut events = Vec::new();
+        let on_the_way = |goal: &Position| match self.plan.phase() {
+            Phase::Settled => false,
+            Phase::Hold { next: other } | Phase::Move { previous: other } => {
+                goal == other || goal == self.plan.position()
+            }
         };
-        self.begin(state, plans, goal.to_string(), waived, presence)
+        let from = if self.is_held() && !on_the_way(&goal) {
+            // A hold on its way forward: its old roles are settled first. Nobody has written under others.
+            let settled = self.given_up()?;
+            let publication = following(self, state.incarnation, &settled.plan);
+            let revision = publication.revision.0;
+            let why = "a forced rollback takes its place".to_owned();
+            events.push(to(self, Happening::Abandoned { why, publication: Some(publication) }));
+            Migration { revision, ..settled }
+        } else {
+            if self.step.as_ref().is_some_and(|step| !step.plans.is_empty() && step.abandoned.is_none())
+                && !self.is_held()
+            {
+                let why = "a forced rollback takes its place".to_owned();
+                events.push(to(self, Happening::Abandoned { why, publication: None }));
+            }
+            self.clone()
+        };
+        let plans = from.plan.forced_steps_to(goal.clone()).map_err(unlawful)?;
+        events.extend(from.begin(state, plans, goal.to_string(), Some(self.waived()), presence)?);
+        Ok(events)
     }
 
     /// What a forced rollback of this moment waives: writes since the last place at which the sides were known equal.
@@ -214,7 +333,9 @@ impl Migration {
     pub fn waived(&self) -> Waived {
         let rows = self.marks.keys().take(MARKS_AT_ONCE).map(|key| (key.table.clone(), key.row.clone())).collect();
         let verified = self.verification.map_or(Tick(0), |seen| seen.began);
-        Waived { rows, marks: (self.marks.len() as u64).saturating_add(self.unlisted), since: verified }
+        let doubts = self.doubts.iter();
+        let suspect = doubts.map(|(table, doubt)| TableDoubt { table: table.clone(), count: doubt.count }).collect();
+        Waived { rows, marks: self.marks.len() as u64, since: verified, suspect }
     }
 
     /// Gives up the step under way. Lawful from hold and from move, since nothing was written between (R4).
@@ -291,16 +412,55 @@ impl Migration {
         })
     }
 
-    /// A declared writer is paused, or writes again.
+    /// A declared writer is paused, or writes again. Where authority has moved, or is moving, it would write the side
+    /// that has lost it: that asks for the migration's name.
     ///
     /// # Errors
-    /// When none of this name is declared.
-    pub fn pause_writer(&self, writer: &str, paused: bool) -> Decision {
+    /// When no writer of this name is declared, or the name is missing.
+    pub fn pause_writer(&self, request: &WriterRequest) -> Decision {
+        let WriterRequest { writer, paused, confirm } = request;
         match self.writers.get(writer) {
-            None => Err(Problem::new(Code::NotFound, "no writer of this name is declared: see the status")),
-            Some(known) if *known == paused => Ok(Vec::new()),
-            Some(_) => Ok(vec![to(self, Happening::WriterPaused { writer: writer.to_owned(), paused })]),
+            None => return Err(Problem::new(Code::NotFound, "no writer of this name is declared: see the status")),
+            Some(known) if known == paused => return Ok(Vec::new()),
+            Some(_) => {}
         }
+        let (_, later) = self.plan.position().occupied();
+        if !paused && (self.is_held() || later >= Stage::Live) {
+            let why = format!(
+                "at `{}` the authority of some keys has moved or is moving, and {writer} writes without the library: its writes would go to the side that has lost authority, nobody would read them, and a repair would take them back",
+                self.plan.position()
+            );
+            self.confirmed(confirm.as_ref(), &why)?;
+        }
+        Ok(vec![to(self, Happening::WriterPaused { writer: writer.clone(), paused: *paused })])
+    }
+
+    /// An operator confirms that exactly these operations may run on a table side by side while authority moves.
+    ///
+    /// # Errors
+    /// When the instances report others than these.
+    pub fn confirm_operations(&self, request: &ConfirmOperationsRequest) -> Decision {
+        let table = request.table.as_str();
+        let asked: BTreeSet<&str> = request.operations.iter().map(String::as_str).collect();
+        let found: BTreeSet<&str> = self.operations_by_table().remove(table).unwrap_or_default().into_keys().collect();
+        if found.is_empty() {
+            let table: String = table.chars().take(128).collect();
+            let detail = format!("no instance reports operations on a table `{table}`: see `crossfade instances`");
+            return Err(Problem::new(Code::NotFound, detail));
+        }
+        if asked != found {
+            let found: Vec<&str> = found.into_iter().collect();
+            let detail = format!(
+                "instances report the operations {} on table {table}, and these are not the ones you confirmed: look at the instances and decide again",
+                found.join(", ")
+            );
+            return Err(Problem::new(Code::NotReady, detail));
+        }
+        if self.confirmed.get(table).is_some_and(|known| known.iter().map(String::as_str).eq(found.iter().copied())) {
+            return Ok(Vec::new());
+        }
+        let operations = found.into_iter().map(str::to_owned).collect();
+        Ok(vec![to(self, Happening::OperationsConfirmed { table: table.to_owned(), operations })])
     }
 
     /// Steps are refused from now on, or no longer.

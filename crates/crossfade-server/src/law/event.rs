@@ -1,7 +1,9 @@
 //! What can happen. Every event is appended to the log before anybody sees its effect, and recovery replays them all.
 
 use crossfade_api::revision::RevisionText;
-use crossfade_api::wire::{AutoRequest, InstanceKind, MarkChange, Outcome, Publication, Role};
+use crossfade_api::wire::{
+    AutoRequest, InstanceKind, MarkChange, Outcome, Publication, Role, SidesDoc, TableDoc, TableDoubt,
+};
 use crossfade_core::{PlanSpec, Tick};
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +84,26 @@ pub enum Happening {
         version: String,
         /// It may have operations under another revision, and must acknowledge.
         holding: bool,
+        /// The tables that it writes; none when it does not report them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tables: Option<Vec<TableDoc>>,
+        /// The tables that a run works on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        sides: Vec<SidesDoc>,
+    },
+    /// An instance reports other tables than before, or other abilities to check them (R25).
+    TablesReported {
+        /// Its id.
+        instance: String,
+        /// All tables that it writes.
+        tables: Vec<TableDoc>,
+    },
+    /// An operator confirms that these operations on a table may run side by side while authority moves.
+    OperationsConfirmed {
+        /// The table.
+        table: String,
+        /// The hashes, as instances report them.
+        operations: Vec<String>,
     },
     /// Every operation of the instance under other revisions has ended, and left these marks.
     Acknowledged {
@@ -195,4 +217,7 @@ pub struct Waived {
     pub marks: u64,
     /// The first place in the log from which writes may be lost.
     pub since: Tick,
+    /// Tables in which rows that nobody can name may differ (R24).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub suspect: Vec<TableDoubt>,
 }

@@ -1,12 +1,18 @@
 //! One migration: who runs under which revision, what may differ, and what has been shown.
 
 use super::event::Happening;
-use crossfade_api::wire::{AutoRequest, InstanceKind, MarkChange, Outcome, Publication};
+use crossfade_api::wire::{AutoRequest, InstanceKind, MarkChange, Outcome, Publication, SidesDoc, TableDoc};
 use crossfade_core::{
     BackfillState, Bucket, Checks, CohortKey, MarkReason, Phase, Plan, PlanSpec, Revision, Stage, Step, Tick, Verdict,
     Verification,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Tables that a migration keeps doubts of, each under its name; those beyond share one without a name.
+pub(super) const TABLES: usize = 1_000;
+
+/// More claims of a target than one life of a plane sees, from one restore to the next.
+const CLAIMS_OF_A_LIFE: u64 = 1_000_000;
 
 /// Where a migration stands.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,10 +31,12 @@ pub struct Migration {
     pub unacknowledged: BTreeSet<String>,
     /// Rows that may differ.
     pub marks: BTreeMap<MarkKey, Mark>,
-    /// Marks that could not be named.
-    pub unlisted: u64,
-    /// When the last of these was set.
-    pub unlisted_last: Tick,
+    /// Tables in which rows that nobody can name may differ (R24), by name. Empty: the table is not known either.
+    pub doubts: BTreeMap<String, Doubt>,
+    /// Hashes of operations that an operator has confirmed to run side by side, by table.
+    pub confirmed: BTreeMap<String, BTreeSet<String>>,
+    /// Between which tables runs have written, by the name in the source.
+    pub sides: BTreeMap<String, KnownSides>,
     /// Who vanished, and when that was stated.
     pub suspects: BTreeMap<String, Tick>,
     /// The step under way.
@@ -74,6 +82,30 @@ pub struct Instance {
     pub acknowledged: Option<Revision>,
     /// The work of a run.
     pub run: Option<Run>,
+    /// The tables that it writes, as it last reported them; none when it never did (R25).
+    pub tables: Option<Vec<TableDoc>>,
+    /// The tables that a run works on.
+    pub sides: Vec<SidesDoc>,
+    /// This control plane came back from a backup since it last reported its tables. It registers again.
+    pub registers_again: bool,
+}
+
+/// Between which tables runs of a migration have written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownSides {
+    /// The first run.
+    pub first: SidesDoc,
+    /// The last run.
+    pub newest: SidesDoc,
+}
+
+/// Why rows of a table are in doubt without being named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doubt {
+    /// Events so far.
+    pub count: u64,
+    /// When the last of them was reported.
+    pub last: Tick,
 }
 
 /// The work of a run.
@@ -150,6 +182,15 @@ pub struct Auto {
     pub ended: Option<String>,
 }
 
+impl Instance {
+    /// A process of the application that writes a table which it cannot check, or has not reported its tables (R25).
+    #[must_use]
+    pub fn writes_unchecked(&self) -> bool {
+        let all_checked = |tables: &Vec<TableDoc>| tables.iter().all(|table| table.can_check);
+        self.kind == InstanceKind::Application && !self.tables.as_ref().is_some_and(all_checked)
+    }
+}
+
 impl Migration {
     /// With its first plan; none when that is not valid.
     pub(super) fn created(publication: &Publication, writers: &[String], tick: Tick) -> Option<Migration> {
@@ -165,8 +206,9 @@ impl Migration {
             instances: BTreeMap::new(),
             unacknowledged: BTreeSet::new(),
             marks: BTreeMap::new(),
-            unlisted: 0,
-            unlisted_last: Tick(0),
+            doubts: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
+            sides: BTreeMap::new(),
             suspects: BTreeMap::new(),
             step: None,
             last_step: None,
@@ -192,11 +234,14 @@ impl Migration {
                 let kept = |name: &String| (name.clone(), self.writers.get(name).copied().unwrap_or(false));
                 self.writers = writers.iter().map(kept).collect();
             }
-            Happening::Registered { instance, kind, host, version, holding } => {
+            Happening::Registered { instance, kind, host, version, holding, tables, sides } => {
                 let run = self.instances.get(instance).and_then(|known| known.run);
                 let acknowledged = if *holding { None } else { Some(self.revision) };
-                let (kind, host, version) = (*kind, host.clone(), version.clone());
-                self.instances.insert(instance.clone(), Instance { kind, host, version, acknowledged, run });
+                let (kind, host, version, tables) = (*kind, host.clone(), version.clone(), tables.clone());
+                let sides = sides.clone();
+                let registered =
+                    Instance { kind, host, version, acknowledged, run, tables, sides, registers_again: false };
+                self.instances.insert(instance.clone(), registered);
                 if *holding {
                     self.unacknowledged.insert(instance.clone());
                 } else {
@@ -213,10 +258,24 @@ impl Migration {
                 }
             }
             Happening::Marked { instance, marks } => self.mark(tick, instance, marks),
+            Happening::TablesReported { instance, tables } => {
+                // What it wrote until now was not checked. An instance that has just joined and now reports for the first
+                // time has checked its writes from its first one.
+                if self.instances.get(instance).is_some_and(|known| known.tables.is_some() && known.writes_unchecked())
+                {
+                    self.was_unchecked(tick);
+                }
+                if let Some(known) = self.instances.get_mut(instance) {
+                    known.tables = Some(tables.clone());
+                }
+            }
+            Happening::OperationsConfirmed { table, operations } => {
+                self.confirmed.insert(table.clone(), operations.iter().cloned().collect());
+            }
             Happening::Left { instance, marks } => {
                 self.mark(tick, instance, marks);
                 self.end_run(tick, instance, Outcome::Interrupted);
-                self.forget(instance);
+                self.forget(tick, instance);
             }
             Happening::Evicted { instance } => {
                 self.end_run(tick, instance, Outcome::Interrupted);
@@ -227,9 +286,14 @@ impl Migration {
                 if self.instances.get(instance).is_some_and(writes) {
                     self.suspects.insert(instance.clone(), tick);
                 }
-                self.forget(instance);
+                self.forget(tick, instance);
             }
             Happening::StepBegan { goal, plans, forced, waived } => {
+                // A forced rollback may take the place of a step that has not ended.
+                if let Some(step) = self.step.take() {
+                    let why = step.abandoned.unwrap_or_else(|| "a forced rollback took its place".to_owned());
+                    self.last_step = Some(LastStep { number: step.number, goal: step.goal, abandoned: Some(why) });
+                }
                 self.steps += 1;
                 self.step = Some(StepUnderWay {
                     number: self.steps,
@@ -272,6 +336,11 @@ impl Migration {
                     if known.kind == InstanceKind::Backfill {
                         self.backfill = BackfillState::Unfinished;
                     }
+                    // A verification writes nothing: one with mistaken sides must not keep the right ones out.
+                    if known.kind != InstanceKind::Verify {
+                        let sides = known.sides.clone();
+                        sides.into_iter().for_each(|sides| self.writes_between(sides));
+                    }
                 }
             }
             Happening::RunEnded { instance, outcome, marks } => {
@@ -288,6 +357,17 @@ impl Migration {
                 self.publish(&publication);
                 self.full_checks_since = None;
                 self.verification = None;
+                if self.plan.position().occupied().1 >= Stage::Live {
+                    // The only way there is a gate that asked for a complete backfill, and no claim ends there.
+                    self.backfill = BackfillState::Complete(tick);
+                } else {
+                    // Since the backup a claim may have ended, and authority may have come back by force.
+                    if self.backfill != BackfillState::NotStarted {
+                        self.backfill = BackfillState::Unfinished;
+                    }
+                    self.waived_since = Some(tick);
+                }
+                self.entering_dual_write = self.plan.position().occupied().1.is_mirrored();
                 // Nothing more to publish but the way out of a held move, once everybody has acknowledged.
                 self.steps += 1;
                 self.step = Some(StepUnderWay {
@@ -311,6 +391,14 @@ impl Migration {
                 }
             }
             Happening::Retired => self.retired = true,
+        }
+    }
+
+    fn writes_between(&mut self, sides: SidesDoc) {
+        if let Some(known) = self.sides.get_mut(&sides.table) {
+            known.newest = sides;
+        } else if self.sides.len() < TABLES {
+            self.sides.insert(sides.table.clone(), KnownSides { first: sides.clone(), newest: sides });
         }
     }
 
@@ -379,9 +467,33 @@ impl Migration {
                 self.marks.remove(&key);
             }
         }
+        // An older library counts what it cannot name, and does not say in which table.
         if change.unlisted > 0 {
-            self.unlisted = self.unlisted.saturating_add(change.unlisted);
-            self.unlisted_last = tick;
+            self.doubt(tick, "", change.unlisted);
+        }
+        for doubt in &change.suspect {
+            self.doubt(tick, &doubt.table, doubt.count);
+        }
+    }
+
+    /// Reported again is counted again, at its own place in the log: a verification that began before does not clear it.
+    fn doubt(&mut self, tick: Tick, table: &str, count: u64) {
+        let table = if self.doubts.len() < TABLES || self.doubts.contains_key(table) { table } else { "" };
+        let doubt = self.doubts.entry(table.to_owned()).or_insert(Doubt { count: 0, last: tick });
+        doubt.count = doubt.count.saturating_add(count);
+        doubt.last = tick;
+    }
+
+    /// After a restore. What instances had reported since the backup is not known, and they report only what changes.
+    /// Nor is it known how often the target was claimed since: the progress of earlier backfills is of no claim that this
+    /// plane will count, whatever numbers the lost ones had.
+    pub(super) fn forget_since_backup(&mut self, incarnation: u32) {
+        self.generation = self.generation.max(u64::from(incarnation) * CLAIMS_OF_A_LIFE) + 1;
+        // A writer that was paused then may have been let go since.
+        self.writers.values_mut().for_each(|paused| *paused = false);
+        for known in self.instances.values_mut().filter(|known| known.kind == InstanceKind::Application) {
+            known.tables = None;
+            known.registers_again = true;
         }
     }
 
@@ -399,9 +511,7 @@ impl Migration {
                 if verdict == Verdict::Verified {
                     self.suspects.retain(|_, since| *since >= run.began);
                     self.waived_since = self.waived_since.filter(|since| *since >= run.began);
-                    if self.unlisted_last < run.began {
-                        self.unlisted = 0;
-                    }
+                    self.doubts.retain(|_, doubt| doubt.last >= run.began);
                 }
             }
             (InstanceKind::Repair, Outcome::Complete | Outcome::Interrupted | Outcome::Verdict(_)) => {
@@ -423,7 +533,15 @@ impl Migration {
         }
     }
 
-    fn forget(&mut self, instance: &str) {
+    /// Until now a dual write may have gone unchecked: a verification that began before proves nothing (R25).
+    fn was_unchecked(&mut self, tick: Tick) {
+        self.full_checks_since = self.full_checks_since.map(|since| since.max(tick));
+    }
+
+    fn forget(&mut self, tick: Tick, instance: &str) {
+        if self.instances.get(instance).is_some_and(Instance::writes_unchecked) {
+            self.was_unchecked(tick);
+        }
         self.instances.remove(instance);
         self.unacknowledged.remove(instance);
     }

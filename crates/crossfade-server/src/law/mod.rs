@@ -13,7 +13,7 @@ mod migration;
 mod step;
 
 pub use event::{Entry, Event, Happening, Waived};
-pub use migration::{Auto, Instance, LastStep, Mark, MarkKey, Migration, Run, StepUnderWay};
+pub use migration::{Auto, Doubt, Instance, LastStep, Mark, MarkKey, Migration, Run, StepUnderWay};
 
 use crossfade_api::wire::Role;
 use crossfade_core::Tick;
@@ -65,6 +65,7 @@ impl State {
                 if *restored {
                     for migration in self.migrations.values_mut() {
                         migration.suspects.insert("a control plane restored from a backup".to_owned(), entry.tick);
+                        migration.forget_since_backup(self.incarnation);
                     }
                 }
             }

@@ -4,10 +4,14 @@
 mod board;
 mod cache;
 mod crash;
+mod dao_runs;
 mod fleet;
 mod member;
+mod sides;
 mod steps;
 mod support;
 mod surface;
+mod tables;
 mod tls;
+mod uses;
 mod values;

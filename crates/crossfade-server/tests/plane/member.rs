@@ -38,8 +38,9 @@ async fn member_at(stage: Stage, heartbeat: Duration, options: PlanOptions) -> (
 async fn write_into_the_dark(migration: &Migration) {
     let written = migration
         .write("u1")
-        .source(|_: Option<()>| async { Ok::<(), Effect>(()) })
-        .target(|_: Option<()>| async { Err(Effect::Unknown) })
+        .source(|| async { Ok::<(), Effect>(()) })
+        .target(|| async { Err(Effect::Unknown) })
+        .replay()
         .run_with(|refused| panic!("{refused}"), |effect: &Effect| *effect)
         .await;
     written.unwrap();
@@ -82,8 +83,8 @@ async fn goodbye_waits_for_a_secondary_write_that_goes_on_without_its_caller() {
     let (started, gate) = (begun.clone(), go_on.clone());
     let written = migration
         .write("u1")
-        .source(|_: Option<()>| async { Ok::<(), Effect>(()) })
-        .target(move |_: Option<()>| {
+        .source(|| async { Ok::<(), Effect>(()) })
+        .target(move || {
             let (started, gate) = (started.clone(), gate.clone());
             async move {
                 started.notify_one();
@@ -91,6 +92,7 @@ async fn goodbye_waits_for_a_secondary_write_that_goes_on_without_its_caller() {
                 Ok(())
             }
         })
+        .replay()
         .run_with(|refused| panic!("{refused}"), |effect: &Effect| *effect);
     written.await.unwrap();
     begun.notified().await;
@@ -137,14 +139,15 @@ async fn the_last_mark_of_a_hold_is_told_at_once_and_not_with_the_next_heartbeat
         async move {
             let written = migration
                 .write(&1i64)
-                .source(move |_: Option<()>| {
+                .source(move || {
                     let together = together.clone();
                     async move {
                         together.wait().await;
                         Ok::<(), Effect>(())
                     }
                 })
-                .target(|_: Option<()>| async { Ok(()) })
+                .target(|| async { Ok(()) })
+                .replay()
                 .run_with(|refused| panic!("{refused}"), |effect: &Effect| *effect);
             written.await.unwrap();
         }

@@ -40,6 +40,11 @@ pub(crate) async fn bench_with(change: impl FnOnce(&mut Options)) -> Bench {
     Bench { folder, server, admin }
 }
 
+/// One table, which the instance can check.
+fn checked() -> Vec<TableDoc> {
+    vec![TableDoc { table: "events".into(), can_check: true, operations: String::new() }]
+}
+
 impl Client {
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url)).bearer_auth(&self.token)
@@ -91,14 +96,34 @@ impl Client {
             version: "0".into(),
             holding: None,
             seen: None,
+            tables: (kind == InstanceKind::Application).then(checked),
+            sides: Vec::new(),
         };
         self.post("/v1/migrations/events/instances", &request).await.unwrap()
+    }
+
+    /// Instances that do not report their tables report that they check the table `events`.
+    pub(crate) async fn report_tables(&self) {
+        let all: Instances = self.get("/v1/migrations/events/instances").await.unwrap();
+        let silent = |doc: &&InstanceDoc| doc.kind == InstanceKind::Application && doc.tables.is_none();
+        for doc in all.instances.iter().filter(silent) {
+            let beat = Heartbeat {
+                revision: all.revision,
+                sequence: 0,
+                observations: Observations::default(),
+                marks: MarkChange::default(),
+                progress: None,
+                tables: Some(checked()),
+            };
+            let path = format!("/v1/migrations/events/instances/{}/heartbeat", doc.instance);
+            let _: HeartbeatAnswer = self.post(&path, &beat).await.unwrap();
+        }
     }
 
     pub(crate) async fn ack(&self, instance: &str, marks: MarkChange) -> Result<HeartbeatAnswer, Problem> {
         let revision = self.status().await.publication.revision;
         let path = format!("/v1/migrations/events/instances/{instance}/acknowledge");
-        self.post(&path, &Acknowledgement { revision, marks }).await
+        self.post(&path, &Acknowledgement { revision, marks, tables: None }).await
     }
 
     pub(crate) async fn ramp(&self, stage: Stage, percent: &str) -> Result<StepAnswer, Problem> {
@@ -115,6 +140,7 @@ impl Client {
 
     /// What a gate wants to see before authority moves: history moved, then both sides verified.
     pub(crate) async fn converge(&self, acks: &[&str]) {
+        self.report_tables().await;
         self.run(InstanceKind::Backfill, Outcome::Complete, acks).await;
         self.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified), acks).await;
     }

@@ -275,6 +275,7 @@ async fn heartbeats_are_counted_once_and_shown() {
         observations,
         marks: MarkChange::default(),
         progress: None,
+        tables: None,
     };
     for _ in 0..2 {
         let path = "/v1/migrations/events/instances/a/heartbeat";

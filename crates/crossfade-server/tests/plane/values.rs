@@ -201,6 +201,7 @@ async fn values_that_an_instance_sends_unasked_are_dropped() {
         observations: observations.clone(),
         marks: MarkChange::default(),
         progress: None,
+        tables: None,
     };
     let _: HeartbeatAnswer = admin.post("/v1/migrations/events/instances/a/heartbeat", &beat).await.unwrap();
     let goodbye = Departure { marks: MarkChange::default(), observations };

@@ -48,6 +48,23 @@ pub async fn run(lab: &dyn Lab) {
     scans::load_then_read(lab).await;
     scans::checksums_see_one_bit(lab).await;
     values::a_missing_table_is_named(lab).await;
+    a_table_is_known_by_its_identity(lab).await;
+}
+
+/// Opened twice, a table is the same; another one of the same store is not.
+async fn a_table_is_known_by_its_identity(lab: &dyn Lab) {
+    let columns = [("id", ColumnType::INT64), ("note", ColumnType::TEXT)];
+    let mut found = Vec::new();
+    for name in ["identity_a", "identity_b"] {
+        let spec = lab.make(name, &columns, &["id"]).await;
+        for _ in 0..2 {
+            let table = lab.store().table(&spec).await.unwrap();
+            let Some(identity) = table.identity().await.unwrap() else { panic!("{name} has no identity") };
+            found.push(identity);
+        }
+    }
+    assert_eq!((&found[0], &found[2]), (&found[1], &found[3]), "a table opened twice is the same");
+    assert!(found[0].live != found[2].live && found[0].lasting != found[2].lasting, "two tables are not: {found:?}");
 }
 
 async fn open(lab: &dyn Lab, name: &str, columns: &[(&str, ColumnType)], key: &[&str]) -> Arc<dyn Table> {

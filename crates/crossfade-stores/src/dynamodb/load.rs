@@ -29,6 +29,7 @@ impl DynamodbTable {
         let mut last: HashMap<RowKey, usize> = HashMap::with_capacity(rows.len());
         for row in rows {
             let key = row.key(&shape.key);
+            shape.may_write(row).map_err(|e| e.at_key(&key))?;
             let item = shape.item(row).map_err(|e| e.at_key(&key))?;
             let request = put(item, &what)?;
             match last.get(&key) {

@@ -19,6 +19,7 @@ pub mod faults;
 mod load;
 mod pace;
 mod read;
+pub mod rest;
 mod schema;
 mod values;
 mod write;
@@ -30,7 +31,7 @@ use tokio::sync::SemaphorePermit;
 
 use crate::{
     Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, Page, Position, Range, Row, RowKey, Store,
-    StoreError, StoreKind, Table, TableName, TableSchema, TableSpec,
+    StoreError, StoreKind, Table, TableName, TableSchema, TableSpec, port::TableIdentity,
 };
 pub use connect::Dynamodb;
 use schema::Shape;
@@ -135,6 +136,17 @@ impl Table for DynamodbTable {
 
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    async fn identity(&self) -> Result<Option<TableIdentity>, StoreError> {
+        let description = self.store.table_description(&self.spec.name).await?;
+        // The id is new for each table that was ever made; what speaks like DynamoDB may have none, and one ARN for all.
+        let own = match (description.table_id(), description.table_arn()) {
+            (Some(id), _) => id.to_owned(),
+            (None, Some(arn)) => format!("{} {arn}", self.store.shown()),
+            (None, None) => self.shape.shown.clone(),
+        };
+        Ok(Some(TableIdentity::lasting(format!("dynamodb {own}"))))
     }
 
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {

@@ -6,7 +6,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, KeyType, TableDescrip
 
 use super::{
     connect::Dynamodb,
-    errors,
+    errors, rest,
     values::{self, Slot},
 };
 use crate::{Column, ColumnType, ErrorKind, Fit, Row, RowKey, StoreError, TableName, TableSchema, TableSpec, Value};
@@ -99,7 +99,15 @@ pub(super) fn schema(
             "B" => ColumnType::Bytes,
             _ => return Err(broken("a key attribute is neither text nor number nor bytes")),
         };
-        columns.push(Column { name: name.to_owned(), ty, native, nullable: false, generated: false, optional: false });
+        columns.push(Column {
+            name: name.to_owned(),
+            ty,
+            native,
+            nullable: false,
+            generated: false,
+            optional: false,
+            limits: crate::Limits::DYNAMODB,
+        });
     }
     if columns.is_empty() {
         return Err(broken("it has no key"));
@@ -133,6 +141,12 @@ pub(super) struct Shape {
     pub(super) projection: Option<String>,
     /// Attribute and how it begins.
     pub(super) prefixes: Vec<(usize, String)>,
+    /// The column that gets the attributes without one.
+    others: Option<usize>,
+    /// Attributes that are left out of it.
+    ignored: Vec<String>,
+    /// Columns that are read as text.
+    as_text: Vec<usize>,
 }
 
 impl Shape {
@@ -189,12 +203,18 @@ impl Shape {
             match values::fit(&wanted.ty, found) {
                 Fit::Lossless => {}
                 Fit::Lossy(_) if wanted.accept_loss => {}
-                Fit::Lossy(why) => return Err(refuse(&format!("{why}: accept it with `lossy`"))),
+                Fit::Lossy(why) => {
+                    return Err(refuse(&format!(
+                        "{why}, a loss that is not accepted: `crossfade check` names the words of `lossy` that accept it"
+                    )));
+                }
                 Fit::Refused(why) => return Err(refuse(why)),
             }
             columns.push(Col { name: wanted.name.clone(), alias: format!("#{i:x}"), ty: wanted.ty.clone(), slot });
         }
-        let rest: Vec<usize> = (0..columns.len()).filter(|i| !spec.key.contains(i)).collect();
+        let others = spec.options.rest.as_deref().map(|name| place(name, "column of other attributes")).transpose()?;
+        let as_text = spec.options.as_text.iter().map(|n| place(n, "text column")).collect::<Result<Vec<_>, _>>()?;
+        let rest: Vec<usize> = (0..columns.len()).filter(|i| !spec.key.contains(i) && others != Some(*i)).collect();
         let compared = match version {
             Some(v) if spec.key.contains(&v) => {
                 return Err(config(": the version column is part of the key, which never changes".to_owned()));
@@ -217,7 +237,7 @@ impl Shape {
             )));
         }
         let projection = columns.iter().map(|c| c.alias.as_str()).collect::<Vec<_>>().join(",");
-        let projection = (projection.len() <= EXPRESSION).then_some(projection);
+        let projection = (projection.len() <= EXPRESSION && others.is_none()).then_some(projection);
         let mut prefixes = Vec::new();
         for (name, prefix) in spec.options.only_prefixes.iter().filter(|(_, p)| !p.is_empty()) {
             prefixes.push((place(name, "attribute with a fixed beginning")?, prefix.clone()));
@@ -231,6 +251,9 @@ impl Shape {
             compared,
             projection,
             prefixes,
+            others,
+            ignored: spec.options.ignored.clone(),
+            as_text,
         })
     }
 
@@ -324,10 +347,44 @@ impl Shape {
         .in_column(largest))
     }
 
+    /// The attributes that have no column, as a JSON object; null without any.
+    fn other_attributes(&self, item: &Item) -> Option<Value> {
+        let mut others = item
+            .iter()
+            .filter(|(name, _)| !self.ignored.contains(name) && !self.columns.iter().any(|c| c.name == **name))
+            .peekable();
+        if others.peek().is_none() {
+            return Some(Value::Null);
+        }
+        rest::object(others).map(Value::Json)
+    }
+
+    /// # Errors
+    /// A column is only read.
+    pub(super) fn may_write(&self, row: &Row) -> Result<(), StoreError> {
+        if let Some(column) = self.as_text.first() {
+            return Err(StoreError::read_as_text(&self.shown, &self.columns[*column].name));
+        }
+        match self.others {
+            Some(i) if !row.0[i].is_null() => {
+                Err(self.unrepresentable(i, "attributes that were read as json are not written back"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The row of an item.
     pub(super) fn row(&self, item: &Item) -> Result<Row, StoreError> {
         let value = |i: usize| -> Result<Value, StoreError> {
             let col = &self.columns[i];
+            if self.others == Some(i) {
+                return self.other_attributes(item).ok_or_else(|| {
+                    self.unrepresentable(i, "the row has an attribute of a type that this version does not know")
+                });
+            }
+            if self.as_text.contains(&i) {
+                return Ok(values::as_text(item.get(&col.name)));
+            }
             values::decode(item.get(&col.name), &col.ty, col.slot)
                 .ok_or_else(|| self.unrepresentable(i, &format!("a stored attribute cannot be read as {}", col.ty)))
         };

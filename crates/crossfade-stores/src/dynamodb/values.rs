@@ -14,7 +14,7 @@
 
 use aws_sdk_dynamodb::{primitives::Blob, types::AttributeValue};
 
-use super::documents;
+use super::{documents, rest};
 use crate::{Column, ColumnType, Decimal, Fit, Value};
 
 /// What an attribute has to be.
@@ -151,7 +151,9 @@ pub(super) fn encode(value: &Value, slot: Slot) -> Result<Option<AttributeValue>
                 return Err("an expiry is a moment, not infinity: use null for never");
             }
             if n.rem_euclid(MICROS) != 0 && !rounded {
-                return Err("an expiry is of whole seconds in dynamodb: accept it with `lossy`");
+                return Err(
+                    "an expiry is of whole seconds in dynamodb: map it with `lossy = \"round\"` (up) or \"truncate\"",
+                );
             }
             AttributeValue::N((n.div_euclid(MICROS) + i64::from(n.rem_euclid(MICROS) != 0)).to_string())
         }
@@ -244,6 +246,16 @@ pub(super) fn decode(attribute: Option<&AttributeValue>, ty: &ColumnType, slot: 
         (document, T::Json) => Value::Json(documents::to_json(document)?),
         _ => return None,
     })
+}
+
+/// An attribute as text: strings and digits as they are, everything else as JSON.
+pub(super) fn as_text(attribute: Option<&AttributeValue>) -> Value {
+    use AttributeValue as A;
+    match attribute {
+        None | Some(A::Null(_)) => Value::Null,
+        Some(A::S(text) | A::N(text)) => Value::Text(text.clone()),
+        Some(other) => rest::json(other).map_or(Value::Null, Value::Text),
+    }
 }
 
 /// A set has no order: sorted, so that it is the same list each time.

@@ -124,6 +124,9 @@ impl DynamodbTable {
     async fn ask_once(&self, change: &Change, form: Option<&Item>) -> Result<Answer, Failure> {
         let shape = &self.shape;
         let surely = |error| Failure { error, unknown: false };
+        if let Change::Insert { row } | Change::Replace { row, .. } = change {
+            shape.may_write(row).map_err(surely)?;
+        }
         let key = shape.key_item(&change.key(&shape.key)).map_err(surely)?;
         let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
         let client = self.store.client();

@@ -16,11 +16,13 @@ impl MysqlTable {
             return Ok(());
         }
         let shape = &self.shape;
+        shape.may_write()?;
         let mut pieces: Vec<Bytes> = Vec::new();
         let mut piece = Vec::with_capacity(PIECE + 4096);
         for row in rows {
-            for (i, value) in row.0.iter().enumerate() {
-                if i > 0 {
+            for (n, i) in shape.written.iter().copied().enumerate() {
+                let value = &row.0[i];
+                if n > 0 {
                     piece.push(b'\t');
                 }
                 let sql = shape.parameter(i, value).map_err(|e| e.at_key(&row.key(&shape.key)))?;
@@ -72,7 +74,7 @@ impl MysqlTable {
     fn load_sql(&self) -> String {
         let shape = &self.shape;
         let (mut list, mut sets) = (Vec::new(), Vec::new());
-        for (i, col) in shape.columns.iter().enumerate() {
+        for (i, col) in shape.written.iter().map(|i| (*i, &shape.columns[*i])) {
             if values::as_hex(col.physical) {
                 list.push(format!("@f{i}"));
                 sets.push(format!("{} = UNHEX(@f{i})", col.quoted));
@@ -94,14 +96,14 @@ impl MysqlTable {
     async fn load_by_inserts(&self, rows: &[Row]) -> Result<(), StoreError> {
         let what = format!("cannot load into {}", self.shape.shown);
         let fail = |e| errors::of(&what, e);
-        let all: Vec<usize> = (0..self.shape.columns.len()).collect();
+        let all = &self.shape.written;
         let mut session = self.store.session().await?;
         session.begin();
         session.query_drop("START TRANSACTION").await.map_err(fail)?;
         for group in rows.chunks(64) {
             let mut parameters: Vec<Sql> = Vec::with_capacity(group.len() * all.len());
             for row in group {
-                parameters.extend(self.shape.parameters(row, &all).map_err(|e| e.at_key(&row.key(&self.shape.key)))?);
+                parameters.extend(self.shape.parameters(row, all).map_err(|e| e.at_key(&row.key(&self.shape.key)))?);
             }
             session.exec_drop(self.insert_sql(group.len()), Params::Positional(parameters)).await.map_err(fail)?;
         }

@@ -25,7 +25,7 @@ use mysql_async::prelude::Queryable;
 
 use crate::{
     Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, OpenWrites, Page, Position, Range, Row,
-    RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec,
+    RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec, port::TableIdentity,
 };
 pub use connect::Mysql;
 use schema::Shape;
@@ -111,6 +111,35 @@ impl Table for MysqlTable {
 
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    async fn identity(&self) -> Result<Option<TableIdentity>, StoreError> {
+        let fail = |e| errors::of(format!("cannot ask which table {} is", self.spec.name), e);
+        let mut session = self.store.session().await?;
+        // MySQL has a number of its own for each server, MariaDB from 10.11 on; before that, what no two running servers share.
+        let own: Vec<(String, String)> = session
+            .query("SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid')")
+            .await
+            .map_err(fail)?;
+        let place = "SELECT CONCAT_WS(' ', @@hostname, @@port, @@datadir, @@server_id), CONCAT(DATABASE(), ''), CAST(@@lower_case_table_names AS SIGNED)";
+        let row: Option<(String, String, i64)> = session.query_first(place).await.map_err(fail)?;
+        let Some((place, database, folding)) = row else {
+            return Err(StoreError::new(ErrorKind::Protocol, "the server does not say which one it is"));
+        };
+        let (schema, table) = self.spec.name.parts();
+        let name = format!("{}.{table}", schema.unwrap_or(&database));
+        let name = if folding == 0 { name } else { name.to_lowercase() };
+        let server = own.first().map_or(place, |(_, own)| own.clone());
+        Ok(Some(TableIdentity::lasting(format!("mysql {server} {name}"))))
+    }
+
+    async fn deletes_cascade(&self) -> Result<bool, StoreError> {
+        let (schema, name) = self.spec.name.parts();
+        let sql = "SELECT COUNT(*) FROM information_schema.REFERENTIAL_CONSTRAINTS WHERE UNIQUE_CONSTRAINT_SCHEMA = COALESCE(?, DATABASE()) AND REFERENCED_TABLE_NAME = ? AND DELETE_RULE IN ('CASCADE', 'SET NULL', 'SET DEFAULT')";
+        let fail = |e| errors::of(format!("cannot look at the foreign keys of table {}", self.spec.name), e);
+        let mut session = self.store.session().await?;
+        let found: Option<i64> = session.exec_first(sql, (schema, name)).await.map_err(fail)?;
+        Ok(found != Some(0))
     }
 
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {

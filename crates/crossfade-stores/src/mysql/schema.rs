@@ -8,7 +8,8 @@ use super::{
     values::{self, Physical},
 };
 use crate::{
-    Column, ColumnType, ErrorKind, Fit, Row, RowKey, Store, StoreError, TableName, TableSchema, TableSpec, Value,
+    Blanks, Column, ColumnType, ErrorKind, Fit, Limits, Row, RowKey, Store, StoreError, TableName, TableSchema,
+    TableSpec, Value,
 };
 
 pub(super) struct Described {
@@ -170,8 +171,19 @@ pub(super) async fn describe(store: &Mysql, table: &TableName) -> Result<Describ
             || default.is_some()
             || extra.contains("auto_increment")
             || extra.contains("default_generated");
+        let text_bytes = matches!(data_type.as_str(), "tinytext" | "text" | "mediumtext").then_some(length).flatten();
         columns.push(Column {
             name: column,
+            limits: Limits {
+                fraction: match how {
+                    Physical::Time(digits) | Physical::Moment(digits) if digits < 6 => Some(digits),
+                    _ => None,
+                },
+                blanks: if data_type == "char" { Blanks::Dropped } else { Blanks::Kept },
+                text_bytes: text_bytes.and_then(|bytes| u32::try_from(bytes).ok()),
+                exact_bytes: length.filter(|_| data_type == "binary").and_then(|bytes| u32::try_from(bytes).ok()),
+                ..Limits::default()
+            },
             ty,
             native,
             nullable: nullable == "YES",
@@ -264,6 +276,37 @@ pub(super) struct Col {
     pub(super) own: ColumnType,
     pub(super) physical: Physical,
     pub(super) rounded: bool,
+    pub(super) access: Access,
+}
+
+/// What may be done with a column.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Access {
+    Written,
+    /// The server computes it.
+    Computed,
+    /// Read in the server's text form, by this expression.
+    AsText(String),
+}
+
+/// The expression of a column's text form; `None` where the server's is not exact, or is none: floats and bytes have crossfade's own.
+fn text_form(found: &Column, physical: Physical) -> Option<String> {
+    let name = quote(&found.name);
+    let word = found.native.split(['(', ' ']).next().unwrap_or_default();
+    match (physical, word) {
+        (Physical::Float | Physical::Double | Physical::UuidBytes, _) => None,
+        (_, "bit") => {
+            let bits = found.native.trim_start_matches("bit(").trim_end_matches(')');
+            Some(format!("LPAD(BIN({name} + 0), {}, '0')", bits.parse::<u8>().unwrap_or(1)))
+        }
+        (
+            _,
+            "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
+            | "geometrycollection" | "geomcollection",
+        ) => Some(format!("ST_AsText({name})")),
+        (Physical::Bytes, _) if !matches!(found.ty, ColumnType::Native { .. }) => None,
+        _ => Some(format!("CAST({name} AS CHAR)")),
+    }
 }
 
 /// The SQL of one opened table.
@@ -275,7 +318,11 @@ pub(super) struct Shape {
     pub(super) rest: Vec<usize>,
     pub(super) ordered: bool,
     pub(super) mariadb: bool,
+    /// What a row is read by.
     pub(super) list: String,
+    /// The columns that may be written.
+    pub(super) written: Vec<usize>,
+    pub(super) write_list: String,
     pub(super) key_list: String,
     /// What a condition compares, with its order of parameters.
     pub(super) compared: Vec<usize>,
@@ -297,18 +344,27 @@ impl Shape {
                 ));
             };
             let found = &described.schema.columns[at];
-            if found.generated && !spec.key.contains(&n) {
-                return Err(StoreError::new(
-                    ErrorKind::Unrepresentable,
-                    format!("{shown} computes it by itself: ignore it"),
-                )
-                .in_column(&wanted.name));
+            if spec.options.as_text.contains(&wanted.name) && wanted.ty == ColumnType::TEXT {
+                let form = text_form(found, described.physical[at]);
+                let natural = form.is_none();
+                columns.push(Col {
+                    name: wanted.name.clone(),
+                    quoted: quote(&wanted.name),
+                    wanted: ColumnType::TEXT,
+                    own: if natural { found.ty.clone() } else { ColumnType::TEXT },
+                    physical: if natural { described.physical[at] } else { Physical::Text },
+                    rounded: false,
+                    access: Access::AsText(form.unwrap_or_else(|| quote(&wanted.name))),
+                });
+                continue;
             }
             let why = match store.fit(&wanted.ty, Some(found)) {
                 Fit::Lossless => None,
                 // What a column holds itself is read as it is; a float that it cannot take is refused, row by row.
                 Fit::Lossy(_) if wanted.accept_loss || wanted.ty == found.ty => None,
-                Fit::Lossy(why) => Some(format!("{why}: accept it with `lossy`, or change the column")),
+                Fit::Lossy(why) => Some(format!(
+                    "{why}, a loss that is not accepted: `crossfade check` names the words of `lossy` that accept it"
+                )),
                 Fit::Refused(why) => Some(why.to_owned()),
             };
             if let Some(why) = why {
@@ -335,6 +391,7 @@ impl Shape {
                 own,
                 physical,
                 rounded: wanted.accept_loss,
+                access: if found.generated { Access::Computed } else { Access::Written },
             });
         }
         let own_key: Vec<&str> =
@@ -360,13 +417,17 @@ impl Shape {
                 )
             })?),
         };
-        let rest: Vec<usize> = (0..columns.len()).filter(|i| !spec.key.contains(i)).collect();
+        let written: Vec<usize> = (0..columns.len()).filter(|i| columns[*i].access == Access::Written).collect();
+        let rest: Vec<usize> = written.iter().copied().filter(|i| !spec.key.contains(i)).collect();
         let compared: Vec<usize> = match version {
             Some(v) => spec.key.iter().copied().chain([v]).collect(),
             None => (0..columns.len()).collect(),
         };
         let names = |which: &[usize]| which.iter().map(|i| columns[*i].quoted.as_str()).collect::<Vec<_>>().join(", ");
-        let all: Vec<usize> = (0..columns.len()).collect();
+        let read = |column: &Col| match &column.access {
+            Access::AsText(form) => form.clone(),
+            Access::Written | Access::Computed => column.quoted.clone(),
+        };
         let table = described.quoted.clone();
         let by_key: String = spec.key.iter().map(|i| format!("{} AND ", columns[*i].equals())).collect();
         let seen = compared.iter().map(|i| columns[*i].is_exactly()).collect::<Vec<_>>().join(" AND ");
@@ -380,7 +441,9 @@ impl Shape {
             update: format!("UPDATE {table} SET {} WHERE {by_key}{seen}", sets.join(", ")),
             delete: format!("DELETE FROM {table} WHERE {by_key}{seen}"),
             exists: format!("SELECT 1 FROM {table} WHERE {by_key}{exact_key}"),
-            list: names(&all),
+            list: columns.iter().map(read).collect::<Vec<_>>().join(", "),
+            write_list: names(&written),
+            written,
             key_list: names(&spec.key),
             table,
             shown,
@@ -391,6 +454,15 @@ impl Shape {
             compared,
             columns,
         })
+    }
+
+    /// # Errors
+    /// A column is only read.
+    pub(super) fn may_write(&self) -> Result<(), StoreError> {
+        match self.columns.iter().find(|column| matches!(column.access, Access::AsText(_))) {
+            Some(column) => Err(StoreError::read_as_text(&self.shown, &column.name)),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn keeps_decimal_scale(&self) -> bool {
@@ -506,6 +578,10 @@ impl Col {
                 format!("CAST(CONVERT({name} USING utf8mb4) AS BINARY) <=> CAST(? AS BINARY)")
             }
             Physical::Bytes | Physical::UuidBytes => format!("CAST({name} AS BINARY) <=> CAST(? AS BINARY)"),
+            // A float that a double stands for is the same in its short and in its long form.
+            Physical::Double if self.wanted == ColumnType::Float32 => {
+                format!("CAST({name} AS FLOAT) <=> CAST(? AS FLOAT)")
+            }
             _ => format!("{name} <=> {}", self.slot()),
         }
     }

@@ -110,14 +110,20 @@ pub(super) fn parameter(value: &Value, physical: Physical, rounded: bool) -> Res
                 .trim_start_matches('0')
                 .len();
             if integer > (precision - scale) as usize {
-                return Err("the number has more digits than the column");
+                return Err("the number has more digits before the point than the column: widen it");
             }
             if short.scale() > scale as usize && !rounded {
-                return Err("the number has more digits after the point than the column");
+                return Err(
+                    "the number has more digits after the point than the column: widen it, or map it with `lossy = \"round\"` or \"truncate\"",
+                );
             }
             Sql::Bytes(d.as_text().as_bytes().to_vec())
         }
-        (Value::Float32(f), P::Float | P::Double) => real(f64::from(*f))?,
+        (Value::Float32(f), P::Float) => {
+            real(f64::from(*f))?;
+            Sql::Float(*f)
+        }
+        (Value::Float32(f), P::Double) => real(crate::value::long_float(*f))?,
         (Value::Float64(f), P::Double) => real(*f)?,
         (Value::Text(s) | Value::Enum(s) | Value::Json(s), P::Text | P::Json) => Sql::Bytes(s.as_bytes().to_vec()),
         (Value::Uuid(u), P::UuidBytes) => Sql::Bytes(u.to_vec()),
@@ -165,7 +171,9 @@ fn clock(micros: i64) -> (u32, u8, u8, u32) {
 
 fn precise(micros: i64, digits: u32, rounded: bool) -> Result<(), &'static str> {
     if !rounded && micros % 10_i64.pow(6 - digits.min(6)) != 0 {
-        return Err("the time has more digits than the column: make it (6)");
+        return Err(
+            "the time has more digits after the second than the column: make it (6), or map it with `lossy = \"round\"` or \"truncate\"",
+        );
     }
     Ok(())
 }

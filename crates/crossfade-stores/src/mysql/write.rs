@@ -22,6 +22,8 @@ enum Broken {
 
 impl MysqlTable {
     pub(super) async fn write_all(&self, changes: &[Change]) -> Result<Vec<ChangeOutcome>, StoreError> {
+        self.shape.may_write()?;
+        self.shape.may_write()?;
         let mut out = Vec::with_capacity(changes.len());
         for batch in changes.chunks(5_000) {
             match self.transaction(batch).await {
@@ -70,14 +72,11 @@ impl MysqlTable {
         let mut bytes = 0;
         for i in order {
             let made = match &changes[i] {
-                Change::Insert { row } => {
-                    let all: Vec<usize> = (0..shape.columns.len()).collect();
-                    shape.parameters(row, &all).map(|values| {
-                        bytes += values.iter().map(size).sum::<usize>();
-                        inserts.push((i, values));
-                        None
-                    })
-                }
+                Change::Insert { row } => shape.parameters(row, &shape.written).map(|values| {
+                    bytes += values.iter().map(size).sum::<usize>();
+                    inserts.push((i, values));
+                    None
+                }),
                 Change::Replace { seen, row } => shape.parameters(row, &shape.rest).and_then(|mut parameters| {
                     parameters.extend(shape.key_parameters(&seen.key(&shape.key))?);
                     parameters.extend(shape.parameters(seen, &shape.compared)?);
@@ -203,11 +202,11 @@ impl MysqlTable {
     }
 
     pub(super) fn insert_sql(&self, rows: usize) -> String {
-        let slots = vec!["?"; self.shape.columns.len()].join(", ");
+        let slots = vec!["?"; self.shape.written.len()].join(", ");
         format!(
             "INSERT INTO {} ({}) VALUES {}",
             self.shape.table,
-            self.shape.list,
+            self.shape.write_list,
             vec![format!("({slots})"); rows].join(", ")
         )
     }

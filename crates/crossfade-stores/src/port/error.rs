@@ -104,6 +104,12 @@ impl StoreError {
         self
     }
 
+    /// A write to a table that was opened with a column in its text form.
+    pub(crate) fn read_as_text(shown: &str, column: &str) -> Self {
+        StoreError::new(ErrorKind::Unsupported, format!("{shown} was opened with a column as text, and is only read"))
+            .in_column(column)
+    }
+
     /// What can be done about it, as a kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -12,4 +12,5 @@ pub use error::{ErrorKind, Recovery, StoreError};
 pub use range::{Page, Position, Range, Rest};
 pub use table::{
     Capabilities, Checksum, ChecksumDialect, Moment, OpenWrites, RawDump, RawFormat, RawRows, Since, Store, Table,
+    TableIdentity,
 };

@@ -41,6 +41,7 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// a source is opened with its own described columns, a target with the mapped columns of its source.
     /// Refuses with `Unrepresentable` a column that does not [`Store::fit`] (unless lossy and accepted), with `NoSuchTable`/`SchemaChanged` what is missing.
     /// Columns of the table that are not in the spec are neither read nor written (inserting must work without them).
+    /// Columns that the store computes are read and compared, and never written: a row that is put may come back with another value there.
     async fn table(&self, spec: &TableSpec) -> Result<Arc<dyn Table>, StoreError>;
 
     /// Things about this table that a person should know before migrating it (triggers and defaults that write by themselves,
@@ -64,6 +65,24 @@ pub trait Table: Send + Sync + fmt::Debug {
 
     /// What this table can do, besides what every table can.
     fn capabilities(&self) -> &Capabilities;
+
+    /// Which table this is, by the server's own word: two URLs that lead to one table give equal identities. `None` for a table that no server holds
+    /// (a test double).
+    /// `Err` is what the server said; a server that cannot tell is `Unsupported`.
+    async fn identity(&self) -> Result<Option<TableIdentity>, StoreError> {
+        Ok(None)
+    }
+
+    /// Some of the keys that more than one row of this table has, at most `most`. Empty wherever the store's own primary key rules them out.
+    async fn repeated_keys(&self, most: usize) -> Result<Vec<RowKey>, StoreError> {
+        let _ = most;
+        Ok(Vec::new())
+    }
+
+    /// Whether deleting a row of this table may delete or change rows of other tables by itself (a foreign key that cascades).
+    async fn deletes_cascade(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 
     /// Reads these keys, linearizably (R22: consistent reads, no index, never a replica), each as of some moment after the call.
     /// The answer has the length and the order of `keys`. Repeating a key is allowed. Stores split large calls themselves.
@@ -125,6 +144,24 @@ pub trait Table: Send + Sync + fmt::Debug {
     async fn have_ended(&self, token: &OpenWrites) -> Result<bool, StoreError> {
         let _ = token;
         Ok(true)
+    }
+}
+
+/// Which table a [`Table`] is: the same for every URL that leads to it. Holds no credentials.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TableIdentity {
+    /// As the running server tells it. Compare these of two tables that are open now.
+    pub live: String,
+    /// What survives a restart of the server. Record this one, to recognise the table later.
+    pub lasting: String,
+}
+
+impl TableIdentity {
+    /// An identity that a restart of the server does not change.
+    #[must_use]
+    pub fn lasting(text: impl Into<String>) -> Self {
+        let text = text.into();
+        TableIdentity { live: text.clone(), lasting: text }
     }
 }
 

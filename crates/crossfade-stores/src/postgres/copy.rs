@@ -20,10 +20,10 @@ pub(super) const BLOCK: usize = 64 * 1024;
 impl PostgresTable {
     /// Appends one row in the copy format.
     fn copy_row(&self, row: &Row, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        let count = i16::try_from(row.0.len())
+        let count = i16::try_from(self.shape.written.len())
             .map_err(|_| StoreError::new(ErrorKind::TooLarge, "more columns than a row can have"))?;
         out.extend_from_slice(&count.to_be_bytes());
-        for (i, value) in row.0.iter().enumerate() {
+        for (i, value) in self.shape.written.iter().map(|i| (*i, &row.0[*i])) {
             if value.is_null() {
                 out.extend_from_slice(&(-1_i32).to_be_bytes());
                 continue;
@@ -59,7 +59,7 @@ impl PostgresTable {
         }
         block.extend_from_slice(&TRAILER);
         blocks.push(Bytes::from(block));
-        let sql = format!("COPY {into} ({}) FROM STDIN (FORMAT binary)", self.shape.list);
+        let sql = format!("COPY {into} ({}) FROM STDIN (FORMAT binary)", self.shape.write_list);
         let sink: CopyInSink<Bytes> = session.copy_in(sql.as_str()).await.map_err(CopyError::Database)?;
         pin_mut!(sink);
         for block in blocks {
@@ -72,6 +72,7 @@ impl PostgresTable {
         if rows.is_empty() {
             return Ok(());
         }
+        self.shape.may_write()?;
         let mut session = self.store.client().await?;
         session.begin();
         let done = self.copy_into(&session, &self.shape.table, &mut rows.iter()).await;

@@ -15,6 +15,7 @@ mod connect;
 mod copy;
 mod errors;
 mod fences;
+mod identity;
 mod numeric;
 mod read;
 mod schema;
@@ -30,7 +31,7 @@ use async_trait::async_trait;
 use crate::{
     Capabilities, Change, ChangeOutcome, Checksum, Column, ColumnType, ErrorKind, Fit, OpenWrites, Page, Position,
     Range, Row, RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec,
-    port::{ChecksumDialect, RawFormat, RawRows},
+    port::{ChecksumDialect, RawFormat, RawRows, TableIdentity},
     value::fit_between,
 };
 pub use connect::Postgres;
@@ -101,13 +102,14 @@ impl Store for Postgres {
                 format!("table {}: `ttl` and `key` patterns are for key-value stores, not for postgres", spec.name),
             ));
         }
+        schema::refuse_hidden_rows(self, &spec.name, &described).await?;
         let shape = Shape::new(self, spec, &described)?;
         let capabilities = Capabilities {
             linger: spec.options.linger.unwrap_or(self.write_timeout() * 2),
             ordered: shape.ordered,
             fence: true,
             version_column: spec.options.version_column.clone(),
-            checksum: (described.version >= 140_000 && shape.ordered)
+            checksum: (described.version >= 140_000 && shape.ordered && shape.may_write().is_ok())
                 .then(|| ChecksumDialect(format!("postgres row hash xor 2: {}", shape.signature()))),
             keeps_decimal_scale: shape.keeps_decimal_scale(),
             keeps_json_text: shape.keeps_json_text(),
@@ -131,6 +133,20 @@ impl Table for PostgresTable {
 
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    async fn identity(&self) -> Result<Option<TableIdentity>, StoreError> {
+        identity::of(&self.store, &self.spec.name, &self.shape.table).await.map(Some)
+    }
+
+    async fn repeated_keys(&self, most: usize) -> Result<Vec<RowKey>, StoreError> {
+        self.repeated(most).await
+    }
+
+    async fn deletes_cascade(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT EXISTS (SELECT FROM pg_constraint WHERE confrelid = to_regclass($1) AND contype = 'f' AND confdeltype IN ('c', 'n', 'd'))";
+        let fail = |e| errors::of(format!("cannot look at the foreign keys of {}", self.shape.shown), e);
+        Ok(self.store.client().await?.query_one(sql, &[&self.shape.table]).await.map_err(fail)?.get(0))
     }
 
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {
@@ -158,7 +174,7 @@ impl Table for PostgresTable {
     }
 
     fn raw(&self) -> Option<&dyn RawRows> {
-        Some(self)
+        self.shape.is_plain().then_some(self as &dyn RawRows)
     }
 
     async fn fences(&self, rows: u64) -> Result<Vec<RowKey>, StoreError> {

@@ -81,7 +81,7 @@ impl PostgresTable {
 
     async fn read_some(&self, keys: &[RowKey], out: &mut [Option<Row>]) -> Result<(), StoreError> {
         let shape = &self.shape;
-        let list: Vec<String> = shape.columns.iter().map(|c| format!("t.{}", c.quoted)).collect();
+        let list: Vec<String> = shape.columns.iter().map(|c| c.read(&format!("t.{}", c.quoted))).collect();
         let (sql, parameters) = self.by_keys(&list.join(", "), keys)?;
         let client = self.store.client().await?;
         let fail = |e| errors::of(format!("cannot read {}", shape.shown), e);
@@ -150,6 +150,23 @@ impl PostgresTable {
             _ => Rest::End,
         };
         Ok(Page { rows, rest })
+    }
+
+    /// Keys that several rows have. A primary key rules them out within one table, and not between a table and those that inherit from it.
+    pub(super) async fn repeated(&self, most: usize) -> Result<Vec<RowKey>, StoreError> {
+        let shape = &self.shape;
+        let client = self.store.client().await?;
+        let fail = |e| errors::of(format!("cannot look for repeated keys of {}", shape.shown), e);
+        let inherited = "SELECT EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent WHERE c.oid = to_regclass($1) AND c.relkind = 'r')";
+        if !client.query_one(inherited, &[&shape.table]).await.map_err(fail)?.get::<_, bool>(0) {
+            return Ok(Vec::new());
+        }
+        let (keys, table, list) = (&shape.key_list, &shape.table, &shape.list);
+        let sql = format!(
+            "SELECT DISTINCT ON ({keys}) {list} FROM {table} WHERE ({keys}) IN (SELECT {keys} FROM {table} GROUP BY {keys} HAVING count(*) > 1 LIMIT {most}) ORDER BY {keys}"
+        );
+        let rows = client.query(sql.as_str(), &[]).await.map_err(fail)?;
+        rows.iter().map(|row| Ok(shape.row(row)?.key(&shape.key))).collect()
     }
 
     pub(super) async fn about(&self) -> Result<u64, StoreError> {

@@ -3,7 +3,7 @@
 use tokio_postgres::Row as SqlRow;
 
 use super::{Postgres, binary::Physical, errors};
-use crate::{Column, ColumnType, ErrorKind, StoreError, TableName, TableSchema};
+use crate::{Blanks, Column, ColumnType, ErrorKind, Limits, StoreError, TableName, TableSchema};
 
 /// A table with what only this store needs to know.
 pub(super) struct Described {
@@ -69,6 +69,7 @@ pub(super) async fn describe(store: &Postgres, table: &TableName) -> Result<Desc
         columns.push(Column {
             name: row.get(0),
             ty: ty.clone(),
+            limits: limits(&ty, &native),
             native: native.clone(),
             nullable,
             generated: row.get(5),
@@ -107,6 +108,20 @@ pub(super) async fn describe(store: &Postgres, table: &TableName) -> Result<Desc
     let schema =
         TableSchema { name: table.clone(), columns, key: key.into_iter().map(|(_, i)| i).collect(), open: false };
     Ok(Described { schema, physical, oids, bytewise, version: rows[0].get(15), quoted })
+}
+
+/// By what the server calls the type: `timestamp(3) without time zone`, `character(4)`.
+fn limits(ty: &ColumnType, native: &str) -> Limits {
+    let declared = native.split_once('(').and_then(|(_, rest)| rest.split_once(')')?.0.parse::<u32>().ok());
+    match ty {
+        ColumnType::Time | ColumnType::Timestamp | ColumnType::TimestampTz => {
+            Limits { fraction: declared.filter(|digits| *digits < 6), ..Limits::default() }
+        }
+        ColumnType::Text { .. } if native.starts_with("character(") => {
+            Limits { blanks: Blanks::Padded(declared.unwrap_or(1)), ..Limits::default() }
+        }
+        _ => Limits::default(),
+    }
 }
 
 fn column_type(row: &SqlRow) -> ColumnType {
@@ -156,6 +171,27 @@ fn scalar(name: &str, modifier: i32) -> Option<ColumnType> {
     })
 }
 
+/// A login that a policy hides rows from would copy and verify a part of the table, and call it the whole.
+pub(super) async fn refuse_hidden_rows(
+    store: &Postgres,
+    table: &TableName,
+    described: &Described,
+) -> Result<(), StoreError> {
+    let fail = |e| errors::of(format!("cannot ask for the policies of table {table}"), e);
+    let sql = "SELECT row_security_active(to_regclass($1))";
+    let hidden: bool = store.client().await?.query_one(sql, &[&described.quoted]).await.map_err(fail)?.get(0);
+    if !hidden {
+        return Ok(());
+    }
+    Err(StoreError::new(
+        ErrorKind::Config,
+        format!(
+            "row-level security hides rows of table {table} in {} from this login: use a role with BYPASSRLS, or the owner of the table without FORCE ROW LEVEL SECURITY",
+            store.shown()
+        ),
+    ))
+}
+
 pub(super) async fn warnings(store: &Postgres, table: &TableName) -> Result<Vec<String>, StoreError> {
     let described = describe(store, table).await?;
     let client = store.client().await?;
@@ -181,7 +217,7 @@ pub(super) async fn warnings(store: &Postgres, table: &TableName) -> Result<Vec<
     let rights = client
         .query_one(
             "SELECT has_table_privilege(to_regclass($1), 'SELECT'), has_table_privilege(to_regclass($1), 'INSERT') AND has_table_privilege(to_regclass($1), 'UPDATE') AND has_table_privilege(to_regclass($1), 'DELETE'),
-                has_database_privilege(current_database(), 'TEMP'), (SELECT relrowsecurity FROM pg_class WHERE oid = to_regclass($1))",
+                has_database_privilege(current_database(), 'TEMP')",
             &[&described.quoted],
         )
         .await
@@ -192,9 +228,6 @@ pub(super) async fn warnings(store: &Postgres, table: &TableName) -> Result<Vec<
         if !rights.get::<_, bool>(at) {
             out.push(format!("table {table}: this login lacks {right}: grant it"));
         }
-    }
-    if rights.get::<_, bool>(3) {
-        out.push(format!("table {table}: row level security may hide rows from this login: use one that sees all"));
     }
     let ids = client
         .query("SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped

@@ -21,6 +21,36 @@ pub(super) struct Col {
     /// Whether `wanted` values are not the column's own.
     pub(super) converts: bool,
     pub(super) oid: u32,
+    pub(super) access: Access,
+}
+
+/// What may be done with a column.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Access {
+    Written,
+    /// The database computes it.
+    Computed,
+    /// Read in the database's text form.
+    AsText,
+}
+
+impl Col {
+    /// What it is read by.
+    pub(super) fn read(&self, sql: &str) -> String {
+        match self.access {
+            // What psql prints. A cast to text is another function for some types: it adds `/32` to an inet.
+            Access::AsText => format!("CASE WHEN {sql} IS DISTINCT FROM NULL THEN format('%s', {sql}) END"),
+            Access::Written | Access::Computed => sql.to_owned(),
+        }
+    }
+
+    /// A float that a double stands for is the same in its short and in its long form.
+    fn as_wanted(&self, sql: &str) -> String {
+        match (&self.wanted, &self.physical.ty) {
+            (ColumnType::Float32, ColumnType::Float64) => format!("({sql})::real"),
+            _ => sql.to_owned(),
+        }
+    }
 }
 
 /// The SQL of one opened table.
@@ -30,8 +60,12 @@ pub(super) struct Shape {
     pub(super) columns: Vec<Col>,
     pub(super) key: Vec<usize>,
     pub(super) ordered: bool,
-    /// `"a", "b"`
+    /// What a row is read by.
     pub(super) list: String,
+    /// The columns that may be written.
+    pub(super) written: Vec<usize>,
+    /// `"a", "c"`
+    pub(super) write_list: String,
     pub(super) key_list: String,
     /// A name for temporary tables of this shape.
     pub(super) stage: String,
@@ -51,21 +85,27 @@ impl Shape {
                 ));
             };
             let found = &described.schema.columns[at];
-            if found.generated && !spec.key.contains(&columns.len()) {
-                return Err(StoreError::new(
-                    ErrorKind::Unrepresentable,
-                    format!("{shown} computes it by itself: ignore it"),
-                )
-                .in_column(&wanted.name));
+            if spec.options.as_text.contains(&wanted.name) && wanted.ty == ColumnType::TEXT {
+                columns.push(Col {
+                    name: wanted.name.clone(),
+                    quoted: quote(&wanted.name),
+                    wanted: ColumnType::TEXT,
+                    physical: Physical { ty: ColumnType::TEXT, jsonb: false, element: 0, cast: "text".to_owned() },
+                    converts: false,
+                    oid: 25,
+                    access: Access::AsText,
+                });
+                continue;
             }
             match store.fit(&wanted.ty, Some(found)) {
                 Fit::Lossless => {}
-                Fit::Lossy(_) if wanted.accept_loss => {}
+                // A table opened as what it is needs no consent: nothing is converted.
+                Fit::Lossy(_) if wanted.accept_loss || wanted.ty == found.ty => {}
                 Fit::Lossy(why) => {
                     return Err(StoreError::new(
                         ErrorKind::Unrepresentable,
                         format!(
-                            "{shown} keeps {} as {} with a loss ({why}): accept it with `lossy`, or widen the column",
+                            "{shown} keeps {} as {} with a loss ({why}) that is not accepted: `crossfade check` names the words of `lossy` that accept it",
                             wanted.ty, found.native
                         ),
                     )
@@ -86,6 +126,7 @@ impl Shape {
                 physical: described.physical[at].clone(),
                 converts: wanted.ty != described.physical[at].ty,
                 oid: described.oids[at],
+                access: if found.generated { Access::Computed } else { Access::Written },
             });
         }
         let own_key: Vec<&str> =
@@ -113,11 +154,13 @@ impl Shape {
         };
         let ordered = described.schema.key.iter().all(|i| described.bytewise[*i])
             && spec.key.iter().all(|i| !columns[*i].converts || same_order(&columns[*i]));
-        let list = columns.iter().map(|c| c.quoted.as_str()).collect::<Vec<_>>().join(", ");
+        let list = columns.iter().map(|c| c.read(&c.quoted)).collect::<Vec<_>>().join(", ");
+        let written: Vec<usize> = (0..columns.len()).filter(|i| columns[*i].access == Access::Written).collect();
+        let write_list = written.iter().map(|i| columns[*i].quoted.as_str()).collect::<Vec<_>>().join(", ");
         let key_list = spec.key.iter().map(|i| columns[*i].quoted.as_str()).collect::<Vec<_>>().join(", ");
         let stage = format!(
             "crossfade_stage_{:016x}",
-            xxhash_rust::xxh3::xxh3_64(format!("{} {list}", described.quoted).as_bytes())
+            xxhash_rust::xxh3::xxh3_64(format!("{} {write_list}", described.quoted).as_bytes())
         );
         Ok(Shape {
             table: described.quoted.clone(),
@@ -126,6 +169,8 @@ impl Shape {
             key: spec.key.clone(),
             ordered,
             list,
+            written,
+            write_list,
             key_list,
             stage,
             version,
@@ -136,7 +181,7 @@ impl Shape {
     pub(super) fn create_stage(&self) -> String {
         format!(
             "CREATE TEMP TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {} FROM {} WITH NO DATA",
-            self.stage, self.list, self.table
+            self.stage, self.write_list, self.table
         )
     }
 
@@ -145,7 +190,7 @@ impl Shape {
         format!(
             "INSERT INTO {table} ({list}) OVERRIDING SYSTEM VALUE SELECT {list} FROM pg_temp.{stage} ON CONFLICT ({keys}) DO NOTHING",
             table = self.table,
-            list = self.list,
+            list = self.write_list,
             stage = self.stage,
             keys = self.key_list
         )
@@ -155,6 +200,20 @@ impl Shape {
     pub(super) fn signature(&self) -> String {
         let types: Vec<&str> = self.columns.iter().map(|c| c.physical.cast.as_str()).collect();
         format!("{} key {:?}", types.join(", "), self.key)
+    }
+
+    /// Whether the bytes of its rows may go into another table as they are.
+    pub(super) fn is_plain(&self) -> bool {
+        self.written.len() == self.columns.len()
+    }
+
+    /// # Errors
+    /// A column is only read.
+    pub(super) fn may_write(&self) -> Result<(), StoreError> {
+        match self.columns.iter().find(|column| column.access == Access::AsText) {
+            Some(column) => Err(StoreError::read_as_text(&self.shown, &column.name)),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn keeps_decimal_scale(&self) -> bool {
@@ -289,12 +348,15 @@ impl Shape {
             Some(v) => self.key.iter().copied().chain([v]).collect(),
             None => (0..self.columns.len()).collect(),
         };
-        let names: Vec<&str> = compared.iter().map(|i| self.columns[*i].quoted.as_str()).collect();
         let slots: Vec<String> = compared
             .iter()
             .enumerate()
             .map(|(n, i)| format!("${}::{}", first + n, self.columns[*i].physical.cast))
             .collect();
+        let names: Vec<String> =
+            compared.iter().map(|i| self.columns[*i].as_wanted(&self.columns[*i].quoted)).collect();
+        let values: Vec<String> =
+            compared.iter().zip(&slots).map(|(i, slot)| self.columns[*i].as_wanted(slot)).collect();
         let mut sql = String::new();
         for (n, i) in self.key.iter().enumerate() {
             // The key by its index first; the text comparison makes it exact.
@@ -305,7 +367,7 @@ impl Shape {
             sql,
             "ROW({})::text COLLATE \"C\" = ROW({})::text COLLATE \"C\"",
             names.join(", "),
-            slots.join(", ")
+            values.join(", ")
         );
         (sql, compared)
     }

@@ -21,6 +21,7 @@ enum Broken {
 
 impl PostgresTable {
     pub(super) async fn write_all(&self, changes: &[Change]) -> Result<Vec<ChangeOutcome>, StoreError> {
+        self.shape.may_write()?;
         let mut out = Vec::with_capacity(changes.len());
         for batch in changes.chunks(20_000) {
             match self.write_batch(batch).await {
@@ -176,8 +177,9 @@ impl PostgresTable {
         applied: &mut [bool],
     ) -> Result<(), Failed> {
         let shape = &self.shape;
-        let all: Vec<usize> = (0..shape.columns.len()).collect();
-        let slot = |n: usize, i: usize| format!("${n}::{}", shape.columns[i].physical.cast);
+        let all = &shape.written;
+        let slot = |n: usize, i: usize| format!("${}::{}", n + 1, shape.columns[i].physical.cast);
+        let slots = || all.iter().enumerate().map(|(n, i)| (*i, slot(n, *i)));
         let mut sql: BTreeMap<u8, (String, Vec<usize>)> = BTreeMap::new();
         let kind = |c: &Change| match c {
             Change::Insert { .. } => 0,
@@ -188,12 +190,12 @@ impl PostgresTable {
             let change = &changes[*i];
             sql.entry(kind(change)).or_insert_with(|| match change {
                 Change::Insert { .. } => {
-                    let slots: Vec<String> = all.iter().map(|i| slot(i + 1, *i)).collect();
+                    let slots: Vec<String> = slots().map(|(_, slot)| slot).collect();
                     (
                         format!(
                             "INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE VALUES ({}) ON CONFLICT ({}) DO NOTHING",
                             shape.table,
-                            shape.list,
+                            shape.write_list,
                             slots.join(", "),
                             shape.key_list
                         ),
@@ -201,32 +203,19 @@ impl PostgresTable {
                     )
                 }
                 Change::Replace { .. } => {
-                    let mut sets: Vec<String> = all
-                        .iter()
-                        .filter(|i| !shape.key.contains(i))
-                        .map(|i| format!("{} = {}", shape.columns[*i].quoted, slot(i + 1, *i)))
-                        .collect();
+                    let set = |(i, slot): (usize, String)| format!("{} = {slot}", shape.columns[i].quoted);
+                    let mut sets: Vec<String> = slots().filter(|(i, _)| !shape.key.contains(i)).map(set).collect();
                     if sets.is_empty() {
                         // A row that is all key is replaced by itself.
-                        sets = shape
-                            .key
-                            .iter()
-                            .map(|i| format!("{} = {}", shape.columns[*i].quoted, slot(i + 1, *i)))
-                            .collect();
+                        sets = slots().map(set).collect();
                     }
                     // Every parameter must occur.
-                    let used: Vec<String> =
-                        shape.key.iter().map(|i| format!("{} IS NOT NULL", slot(i + 1, *i))).collect();
+                    let used: Vec<String> = slots()
+                        .filter(|(i, _)| shape.key.contains(i))
+                        .map(|(_, slot)| format!("{slot} IS NOT NULL AND "))
+                        .collect();
                     let (seen, compared) = shape.seen(all.len() + 1);
-                    (
-                        format!(
-                            "UPDATE {} SET {} WHERE {} AND {seen}",
-                            shape.table,
-                            sets.join(", "),
-                            used.join(" AND ")
-                        ),
-                        compared,
-                    )
+                    (format!("UPDATE {} SET {} WHERE {}{seen}", shape.table, sets.join(", "), used.concat()), compared)
                 }
                 Change::Delete { .. } => {
                     let (seen, compared) = shape.seen(1);
@@ -246,7 +235,7 @@ impl PostgresTable {
                 let Some((statement, compared)) = prepared.get(&kind(change)) else { continue };
                 let mut parameters = Vec::with_capacity(all.len() * 2);
                 if let Change::Insert { row } | Change::Replace { row, .. } = change {
-                    for c in &all {
+                    for c in all {
                         parameters.push(shape.parameter(*c, &row.0[*c], Some(row)).map_err(Failed::Row)?);
                     }
                 }

@@ -25,7 +25,8 @@ use redis::{Pipeline, Value as Answer, cmd, pipe};
 
 use crate::{
     Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, Page, Position, Range, Recovery, Rest,
-    Row, RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec, schema::Layout,
+    Row, RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec, port::TableIdentity,
+    schema::Layout,
 };
 pub use connect::Redis;
 use schema::{Shape, Stored};
@@ -249,6 +250,34 @@ impl Table for RedisTable {
 
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    async fn identity(&self) -> Result<Option<TableIdentity>, StoreError> {
+        let what = "cannot ask which server this is";
+        let mut asked = pipe();
+        asked.add_command(cmd("INFO").arg("server").to_owned());
+        asked.add_command(cmd("CLIENT").arg("INFO").to_owned());
+        let answers = self.store.send(what, &asked).await.map_err(|(e, _)| e)?;
+        let field = |at: usize, name: &str| {
+            let text = match answers.get(at) {
+                Some(Answer::BulkString(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+                Some(Answer::VerbatimString { text, .. }) => text.clone(),
+                _ => return None,
+            };
+            text.split_whitespace().find_map(|part| part.strip_prefix(name)).map(str::to_owned)
+        };
+        let (Some(process), Some(database)) = (field(0, "run_id:"), field(1, "db=")) else {
+            return Err(StoreError::new(
+                ErrorKind::Denied,
+                format!("{what}: allow INFO and CLIENT INFO to the login of {}", self.store.shown()),
+            ));
+        };
+        let name = self.spec.options.key_pattern.clone().unwrap_or_else(|| self.spec.name.to_string());
+        Ok(Some(TableIdentity {
+            live: format!("redis {process} {database} {name}"),
+            // The number of a Redis is that of its process.
+            lasting: format!("redis at {} {database} {name}", self.store.shown()),
+        }))
     }
 
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {

@@ -288,7 +288,7 @@ impl Shape {
                 }
                 if n % 1_000 != 0 && !rounded {
                     return Err(
-                        self.unrepresentable(i, "an expiry is of whole milliseconds in redis: accept it with `lossy`")
+                        self.unrepresentable(i, "an expiry is of whole milliseconds in redis: map it with `lossy = \"round\"` (up) or \"truncate\"")
                     );
                 }
                 Ok((n / 1_000 + i64::from(n % 1_000 != 0)).to_string())

@@ -22,7 +22,7 @@ use async_trait::async_trait;
 
 use crate::{
     Capabilities, Change, ChangeOutcome, Column, ColumnType, ErrorKind, Fit, OpenWrites, Page, Position, Range, Row,
-    RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec,
+    RowKey, Store, StoreError, StoreKind, Table, TableName, TableSchema, TableSpec, port::TableIdentity,
 };
 pub use connect::Sqlite;
 use schema::Shape;
@@ -116,6 +116,23 @@ impl Table for SqliteTable {
 
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    async fn identity(&self) -> Result<Option<TableIdentity>, StoreError> {
+        let table = self.spec.name.clone();
+        let name = table.to_string().to_lowercase();
+        let file = self
+            .store
+            .reading(move |c| {
+                // The name by which SQLite itself opened it; links are followed.
+                let opened = c.path().unwrap_or_default().to_owned();
+                std::fs::canonicalize(&opened).map_err(|e| {
+                    StoreError::new(ErrorKind::Unreachable, format!("cannot ask which file table {table} is in"))
+                        .caused_by(e)
+                })
+            })
+            .await?;
+        Ok(Some(TableIdentity::lasting(format!("sqlite {} {name}", file.display()))))
     }
 
     async fn read(&self, keys: &[RowKey]) -> Result<Vec<Option<Row>>, StoreError> {

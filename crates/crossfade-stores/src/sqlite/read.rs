@@ -8,7 +8,12 @@ use crate::{ErrorKind, Page, Position, Range, Rest, Row, RowKey, StoreError, Val
 impl Shape {
     pub(super) fn value(&self, sql: &SqlRow<'_>, at: usize, column: usize) -> Result<Value, StoreError> {
         let stored = sql.get_ref(at).map_err(|e| errors::of(format!("cannot read {}", self.shown), e))?;
-        values::decode(&self.types[column], stored).ok_or_else(|| {
+        let value = if self.as_text.contains(&column) {
+            values::as_text(stored)
+        } else {
+            values::decode(&self.types[column], stored)
+        };
+        value.ok_or_else(|| {
             StoreError::new(
                 ErrorKind::Unrepresentable,
                 format!("{}: a stored {} cannot be read as {}", self.shown, stored.data_type(), self.types[column]),

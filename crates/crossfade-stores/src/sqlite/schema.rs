@@ -55,6 +55,7 @@ pub(super) fn describe(c: &Connection, table: &TableName, shown: &str) -> Result
             generated: hidden != 0,
             optional: !not_null || default,
             native: declared,
+            limits: crate::Limits::default(),
         });
     }
     if key.is_empty() {
@@ -119,14 +120,30 @@ pub(super) struct Shape {
     pub(super) delete: String,
     /// The columns that `replace` and `delete` compare, in the order of their parameters.
     pub(super) compared: Vec<usize>,
+    /// Those of them that are floats: their parameters come once more, behind the others, in the form that keeps every bit.
+    pub(super) floats: Vec<usize>,
+    /// Columns that are read as the text that is stored, or that SQLite would print.
+    pub(super) as_text: Vec<usize>,
+    /// Columns that may be written, in the order of their parameters.
+    pub(super) written: Vec<usize>,
     pub(super) load: String,
     pub(super) select: String,
 }
 
 impl Shape {
+    /// # Errors
+    /// A column is only read.
+    pub(super) fn may_write(&self) -> Result<(), StoreError> {
+        match self.as_text.first() {
+            Some(column) => Err(StoreError::read_as_text(&self.shown, self.names[*column].trim_matches('"'))),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn new(described: &Described, spec: &TableSpec, location: &str) -> Result<Self, StoreError> {
         let shown = format!("table {} in {location}", spec.name);
         let mut affinities = Vec::new();
+        let (mut as_text, mut written) = (Vec::new(), Vec::new());
         for (n, wanted) in spec.columns.iter().enumerate() {
             let Some(at) = described.schema.columns.iter().position(|c| c.name == wanted.name) else {
                 return Err(StoreError::new(
@@ -135,12 +152,13 @@ impl Shape {
                 ));
             };
             let found = &described.schema.columns[at];
-            if found.generated && !spec.key.contains(&n) {
-                return Err(StoreError::new(
-                    ErrorKind::Unrepresentable,
-                    format!("{shown} computes it by itself: ignore it"),
-                )
-                .in_column(&wanted.name));
+            if spec.options.as_text.contains(&wanted.name) && wanted.ty == ColumnType::TEXT {
+                as_text.push(n);
+                affinities.push(described.affinities[at]);
+                continue;
+            }
+            if !found.generated {
+                written.push(n);
             }
             let why = match values::fit(&wanted.ty, Some(found)) {
                 Fit::Lossless => None,
@@ -148,7 +166,7 @@ impl Shape {
                 Fit::Lossy(_) if wanted.accept_loss || wanted.ty == found.ty => None,
                 Fit::Refused(_) if wanted.ty == found.ty => None,
                 Fit::Lossy(why) => Some(format!(
-                    "{shown} keeps {} as {} with a loss ({why}): accept it with `lossy`",
+                    "{shown} keeps {} as {} with a loss ({why}) that is not accepted: `crossfade check` names the words of `lossy` that accept it",
                     wanted.ty, found.native
                 )),
                 Fit::Refused(why) => Some(format!("{shown} does not keep {} as {}: {why}", wanted.ty, found.native)),
@@ -184,6 +202,8 @@ impl Shape {
                 spec.key.iter().copied().chain([version]).collect()
             }
         };
+        let floats: Vec<usize> =
+            compared.iter().copied().filter(|i| spec.columns[*i].ty == ColumnType::Float32).collect();
         let ordered = described.binary_key
             && spec.key.iter().all(|i| {
                 matches!(
@@ -199,9 +219,14 @@ impl Shape {
         let names: Vec<String> = spec.columns.iter().map(|c| quote(&c.name)).collect();
         let list = names.join(", ");
         let key_list = spec.key.iter().map(|i| names[*i].as_str()).collect::<Vec<_>>().join(", ");
-        let slots = (1..=names.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
-        let sets =
-            names.iter().enumerate().map(|(n, name)| format!("{name} = ?{}", n + 1)).collect::<Vec<_>>().join(", ");
+        let slots = (1..=written.len()).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+        let write_list = written.iter().map(|i| names[*i].as_str()).collect::<Vec<_>>().join(", ");
+        let sets = written
+            .iter()
+            .enumerate()
+            .map(|(n, i)| format!("{} = ?{}", names[*i], n + 1))
+            .collect::<Vec<_>>()
+            .join(", ");
         let condition = |first: usize| {
             let key: Vec<String> = spec
                 .key
@@ -214,11 +239,13 @@ impl Shape {
                 .iter()
                 .enumerate()
                 .map(|(n, i)| {
-                    format!(
-                        "{name} IS ?{at} COLLATE BINARY AND typeof({name}) = typeof(?{at})",
-                        name = names[*i],
-                        at = first + n
-                    )
+                    let (name, at) = (&names[*i], first + n);
+                    if let Some(long) = floats.iter().position(|f| f == i) {
+                        // A float is the same float in its short and in its long form.
+                        let long = first + compared.len() + long;
+                        return format!("({name} IS ?{at} OR {name} IS ?{long}) AND typeof({name}) = typeof(?{at})");
+                    }
+                    format!("{name} IS ?{at} COLLATE BINARY AND typeof({name}) = typeof(?{at})")
                 })
                 .collect();
             format!("{} AND {}", key.join(" AND "), all.join(" AND "))
@@ -231,9 +258,9 @@ impl Shape {
             .collect::<Vec<_>>()
             .join(" AND ");
         Ok(Shape {
-            insert: format!("INSERT INTO {table} ({list}) VALUES ({slots}) ON CONFLICT ({key_list}) DO NOTHING"),
-            load: format!("INSERT INTO {table} ({list}) VALUES ({slots})"),
-            replace: format!("UPDATE {table} SET {sets} WHERE {}", condition(names.len() + 1)),
+            insert: format!("INSERT INTO {table} ({write_list}) VALUES ({slots}) ON CONFLICT ({key_list}) DO NOTHING"),
+            load: format!("INSERT INTO {table} ({write_list}) VALUES ({slots})"),
+            replace: format!("UPDATE {table} SET {sets} WHERE {}", condition(written.len() + 1)),
             delete: format!("DELETE FROM {table} WHERE {}", condition(1)),
             select: format!("SELECT {list} FROM {table} WHERE {key_condition}"),
             types: spec.columns.iter().map(|c| c.ty.clone()).collect(),
@@ -246,6 +273,9 @@ impl Shape {
             list,
             key_list,
             compared,
+            floats,
+            as_text,
+            written,
         })
     }
 }

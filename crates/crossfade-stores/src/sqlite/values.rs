@@ -81,7 +81,7 @@ pub(super) fn fit(wanted: &ColumnType, found: Option<&Column>) -> Fit {
             Fit::Refused("the column turns reals into something else: declare it REAL")
         }
         (ColumnType::Decimal { .. }, A::Real | A::Numeric | A::Integer) => Fit::Refused(
-            "sqlite turns decimals into floats there: declare the column TEXT, or map it with `lossy = \"float\"` to a REAL one",
+            "sqlite turns decimals into floats there: declare the column TEXT (or REAL, for floats that are near)",
         ),
         (
             ColumnType::Date | ColumnType::Time | ColumnType::Timestamp | ColumnType::TimestampTz | ColumnType::Uuid,
@@ -112,12 +112,23 @@ pub(super) fn encode<'a>(value: &'a Value, affinity: Affinity) -> Option<ToSqlOu
         Value::Float64(f) if f.is_nan() || (*f == 0.0 && f.is_sign_negative()) => return None,
         Value::Float64(f) => owned(Sql::Real(*f)),
         Value::Float32(f) if f.is_nan() || (*f == 0.0 && f.is_sign_negative()) => return None,
-        Value::Float32(f) => owned(Sql::Real(f64::from(*f))),
+        Value::Float32(f) => owned(Sql::Real(crate::value::long_float(*f))),
         Value::Text(s) | Value::Json(s) | Value::Enum(s) => text(s),
         Value::Bytes(b) => ToSqlOutput::Borrowed(ValueRef::Blob(b)),
         Value::Uuid(u) if uuid_as_blob(affinity) => ToSqlOutput::Borrowed(ValueRef::Blob(u)),
         Value::Native(_) => return None,
         other => owned(Sql::Text(other.to_text()?)),
+    })
+}
+
+/// What is stored as a text: texts as they are, numbers by their shortest digits, bytes as hex.
+pub(super) fn as_text(stored: ValueRef<'_>) -> Option<Value> {
+    Some(match stored {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(n) => Value::Text(n.to_string()),
+        ValueRef::Real(f) => Value::Text(Value::Float64(f).to_text()?),
+        ValueRef::Text(t) => Value::Text(std::str::from_utf8(t).ok()?.to_owned()),
+        ValueRef::Blob(b) => Value::Text(Value::Bytes(b.to_vec()).to_text()?),
     })
 }
 
@@ -133,10 +144,7 @@ pub(super) fn decode(ty: &ColumnType, stored: ValueRef<'_>) -> Option<Value> {
         // An integral real in a column of numeric affinity is kept as an integer.
         #[expect(clippy::cast_precision_loss, reason = "checked below")]
         (ValueRef::Integer(n), ColumnType::Float64) if (n as f64) as i128 == i128::from(n) => Value::Float64(n as f64),
-        #[expect(clippy::cast_possible_truncation, reason = "only a float32 comes back as one")]
-        (ValueRef::Real(f), ColumnType::Float32) if f64::from(f as f32).to_bits() == f.to_bits() => {
-            Value::Float32(f as f32)
-        }
+        (ValueRef::Real(f), ColumnType::Float32) => Value::Float32(crate::value::short_float(f)?),
         (ValueRef::Blob(b), ColumnType::Bytes) => Value::Bytes(b.to_vec()),
         (ValueRef::Blob(b), ColumnType::Uuid) => Value::Uuid(b.try_into().ok()?),
         (ValueRef::Text(_), ColumnType::Bytes | ColumnType::Native { .. }) => return None,

@@ -6,12 +6,13 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, types::ToSqlOutput}
 use tokio::sync::oneshot;
 
 use super::{errors, schema::Shape};
-use crate::{Change, ChangeOutcome, ErrorKind, Recovery, Row, StoreError};
+use crate::{Change, ChangeOutcome, ErrorKind, Recovery, Row, StoreError, Value};
 
 pub(super) fn changes(c: &mut Connection, shape: &Shape, changes: &[Change]) -> Result<Vec<ChangeOutcome>, StoreError> {
     if changes.is_empty() {
         return Ok(Vec::new());
     }
+    shape.may_write()?;
     let fail = |e| errors::of(format!("cannot write to {}", shape.shown), e);
     let transaction = c.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
     let mut out = Vec::with_capacity(changes.len());
@@ -40,13 +41,19 @@ pub(super) fn changes(c: &mut Connection, shape: &Shape, changes: &[Change]) -> 
 fn one(transaction: &Transaction<'_>, shape: &Shape, change: &Change) -> Result<bool, StoreError> {
     let mut parameters: Vec<ToSqlOutput<'_>> = Vec::with_capacity(shape.names.len() * 2);
     if let Change::Insert { row } | Change::Replace { row, .. } = change {
-        for (i, value) in row.0.iter().enumerate() {
-            parameters.push(shape.bind(i, value)?);
+        for i in &shape.written {
+            parameters.push(shape.bind(*i, &row.0[*i])?);
         }
     }
     if let Change::Replace { seen, .. } | Change::Delete { seen } = change {
         for i in &shape.compared {
             parameters.push(shape.bind(*i, &seen.0[*i])?);
+        }
+        for i in &shape.floats {
+            parameters.push(match &seen.0[*i] {
+                Value::Float32(f) => ToSqlOutput::from(f64::from(*f)),
+                other => shape.bind(*i, other)?,
+            });
         }
     }
     let sql = match change {
@@ -106,11 +113,12 @@ enum Broken {
 }
 
 fn rows(transaction: &Connection, shape: &Shape, rows: &[Row]) -> Result<(), Broken> {
+    shape.may_write().map_err(Broken::Row)?;
     let mut statement = transaction.prepare_cached(&shape.load).map_err(Broken::File)?;
     for row in rows {
-        for (i, value) in row.0.iter().enumerate() {
-            let bound = shape.bind(i, value).map_err(|e| Broken::Row(e.at_key(&row.key(&shape.key))))?;
-            statement.raw_bind_parameter(i + 1, bound).map_err(Broken::File)?;
+        for (n, i) in shape.written.iter().enumerate() {
+            let bound = shape.bind(*i, &row.0[*i]).map_err(|e| Broken::Row(e.at_key(&row.key(&shape.key))))?;
+            statement.raw_bind_parameter(n + 1, bound).map_err(Broken::File)?;
         }
         statement.raw_execute().map_err(|e| match errors::kind(&e).recovery() {
             Recovery::Row => {

@@ -25,7 +25,7 @@ pub fn fit_between(wanted: &ColumnType, found: &Column) -> Fit {
         }
         (T::Decimal { .. }, T::Float32 | T::Float64) => Fit::Lossy("decimal digits become a binary float"),
         (T::Float32, T::Float64) => Fit::Lossless,
-        (T::Float64, T::Float32) => Fit::Lossy("half of the precision goes"),
+        (T::Float64, T::Float32) => Fit::Lossy("half of the digits go"),
         (T::Text { max: Some(a) }, T::Text { max: Some(b) }) if a <= b => Fit::Lossless,
         (T::Text { .. }, T::Text { max: None }) => Fit::Lossless,
         (T::Text { .. }, T::Text { .. }) => Fit::Lossy("texts longer than the column are refused"),
@@ -58,6 +58,23 @@ pub fn fit_between(wanted: &ColumnType, found: &Column) -> Fit {
     }
 }
 
+/// The double that prints as the float does: 9.8 stays 9.8, and is not 9.800000190734863.
+#[must_use]
+pub(crate) fn long_float(f: f32) -> f64 {
+    if f.is_finite() { format!("{f:?}").parse().unwrap_or(f64::from(f)) } else { f64::from(f) }
+}
+
+/// The float that a double stands for: by its shortest digits, or bit by bit. `None` for a double that is no float.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, reason = "what is lost is looked at")]
+pub(crate) fn short_float(f: f64) -> Option<f32> {
+    if f.is_nan() {
+        return Some(f32::NAN);
+    }
+    let by_digits = format!("{f:?}").parse::<f32>().ok().filter(|short| long_float(*short).to_bits() == f.to_bits());
+    by_digits.or_else(|| Some(f as f32).filter(|short| f64::from(*short).to_bits() == f.to_bits()))
+}
+
 impl Value {
     /// This value as one of type `to`; `None` where it cannot be. Loses only what [`fit_between`] declares as lossy.
     #[must_use]
@@ -83,9 +100,8 @@ impl Value {
             (Value::Bool(b), T::Int { .. }) => Value::Int(i64::from(b)),
             (Value::Decimal(d), T::Float64) => Value::Float64(d.as_text().parse().ok()?),
             (Value::Decimal(d), T::Float32) => Value::Float32(d.as_text().parse().ok()?),
-            #[expect(clippy::cast_possible_truncation, reason = "a declared loss")]
-            (Value::Float64(f), T::Float32) => Value::Float32(f as f32),
-            (Value::Float32(f), T::Float64) => Value::Float64(f64::from(f)),
+            (Value::Float64(f), T::Float32) => Value::Float32(short_float(f)?),
+            (Value::Float32(f), T::Float64) => Value::Float64(long_float(f)),
             (Value::Timestamp(n), T::TimestampTz) => Value::TimestampTz(n),
             (Value::TimestampTz(n), T::Timestamp) => Value::Timestamp(n),
             (v @ Value::Bool(_), T::Bool)
@@ -110,5 +126,28 @@ impl Value {
             (Value::Text(t), to) => Value::from_text(to, &t)?,
             _ => return None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_float_survives_as_a_double_that_prints_the_same() {
+        let mut bits: u32 = 1;
+        for _ in 0..200_000 {
+            bits = bits.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+            let f = f32::from_bits(bits);
+            if !f.is_finite() {
+                continue;
+            }
+            let long = long_float(f);
+            assert_eq!(format!("{f:?}").parse::<f64>().ok(), Some(long));
+            assert_eq!(short_float(long).map(f32::to_bits), Some(f.to_bits()), "{f:?}");
+            assert_eq!(short_float(f64::from(f)).map(f32::to_bits), Some(f.to_bits()), "{f:?}");
+        }
+        assert_eq!(short_float(0.123_456_789_012), None);
+        assert_eq!(short_float(1e300), None);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{cmp::Ordering, fmt, str::FromStr};
 
+use super::Narrow;
+
 /// An exact decimal number with its scale (`1.50` keeps its zero), or one of PostgreSQL's `NaN`, `Infinity`, `-Infinity`.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Decimal {
@@ -65,6 +67,65 @@ impl Decimal {
         } else {
             self.clone()
         }
+    }
+
+    /// With at most `scale` digits after the point (before it, where negative). `None` where `by` refuses what that would lose.
+    #[must_use]
+    pub fn with_scale(&self, scale: i64, by: Narrow) -> Option<Decimal> {
+        if !self.is_finite() {
+            return Some(self.clone());
+        }
+        let (negative, integer, fraction) = self.parts();
+        let mut digits = format!("{integer}{fraction}").into_bytes();
+        let kept = i64::try_from(integer.len()).ok()? + scale;
+        if kept >= i64::try_from(digits.len()).ok()? {
+            return Some(self.clone());
+        }
+        let kept = match usize::try_from(kept) {
+            Ok(kept) => kept,
+            Err(_) => {
+                digits.splice(0..0, std::iter::repeat_n(b'0', usize::try_from(-kept).ok()?));
+                0
+            }
+        };
+        let lost = digits.split_off(kept);
+        let lossless = lost.iter().all(|digit| *digit == b'0');
+        if by == Narrow::Refuse && !lossless {
+            return None;
+        }
+        if by == Narrow::Round && lost.first().is_some_and(|digit| *digit >= b'5') {
+            let nines = digits.iter().rev().take_while(|digit| **digit == b'9').count();
+            let at = digits.len() - nines;
+            digits[at..].fill(b'0');
+            match at.checked_sub(1) {
+                Some(before) => digits[before] += 1,
+                None => digits.insert(0, b'1'),
+            }
+        }
+        let sign = if negative { "-" } else { "" };
+        let digits = String::from_utf8(digits).ok()?;
+        format!("{sign}0{digits}e{}", -scale).parse().ok()
+    }
+
+    /// With at most `most` significant digits.
+    #[must_use]
+    pub fn with_digits(&self, most: u32, by: Narrow) -> Option<Decimal> {
+        if !self.is_finite() || self.significant_digits() <= most as usize {
+            return Some(self.clone());
+        }
+        let (_, integer, fraction) = self.parts();
+        // 0 where the first digit that counts stands right before the point.
+        let first = match integer.trim_start_matches('0').len() {
+            0 => -1 - i64::try_from(fraction.len() - fraction.trim_start_matches('0').len()).ok()?,
+            digits => i64::try_from(digits).ok()? - 1,
+        };
+        self.with_scale(i64::from(most) - 1 - first, by)
+    }
+
+    /// Digits before the point, without leading zeros.
+    #[must_use]
+    pub fn integer_digits(&self) -> usize {
+        if self.is_finite() { self.parts().1.trim_start_matches('0').len() } else { 0 }
     }
 
     fn without_negative_zero(mut self) -> Decimal {
@@ -175,6 +236,35 @@ impl FromStr for Decimal {
 #[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn digits_are_rounded_half_away_from_zero_or_cut_or_refused() {
+        let d = |t: &str| t.parse::<Decimal>().unwrap();
+        for (from, scale, round, cut) in [
+            ("9.875", 2, "9.88", "9.87"),
+            ("-1.235", 2, "-1.24", "-1.23"),
+            ("0.994", 2, "0.99", "0.99"),
+            ("99.995", 2, "100.00", "99.99"),
+            ("-0.004", 2, "0.00", "0.00"),
+            ("0.5", 0, "1", "0"),
+            ("1499", -3, "1000", "1000"),
+            ("600", -3, "1000", "0"),
+            ("60", -3, "0", "0"),
+            ("-60", -3, "0", "0"),
+        ] {
+            let by = |by| d(from).with_scale(scale, by).map(|d| d.as_text().to_owned());
+            assert_eq!(by(Narrow::Round).as_deref(), Some(round), "{from}");
+            assert_eq!(by(Narrow::Truncate).as_deref(), Some(cut), "{from}");
+            assert_eq!(by(Narrow::Refuse), None, "{from}");
+        }
+        assert_eq!(d("1.500").with_scale(1, Narrow::Refuse), Some(d("1.5")));
+        assert_eq!(d("1.5").with_scale(3, Narrow::Refuse), Some(d("1.5")));
+        for (from, round) in
+            [("12345", "12300"), ("0.0012355", "0.00124"), ("9996", "10000"), ("99.95", "100.0"), ("123", "123")]
+        {
+            assert_eq!(d(from).with_digits(3, Narrow::Round), Some(d(round)), "{from}");
+        }
+    }
 
     #[test]
     fn digits_are_kept_and_compared_by_size() {

@@ -5,13 +5,19 @@
 mod convert;
 mod decimal;
 mod json;
+mod narrow;
 mod order;
 mod show;
 pub(crate) mod text;
 
 pub use convert::fit_between;
+#[cfg(any(feature = "mysql", feature = "sqlite"))]
+pub(crate) use convert::long_float;
+#[cfg(feature = "sqlite")]
+pub(crate) use convert::short_float;
 pub use decimal::{Decimal, DecimalError};
 pub use json::{JsonError, canonical_json};
+pub use narrow::Narrow;
 pub use show::{uuid_from_text, uuid_text};
 
 /// One value of one column; its variant is that of the column's [`crate::ColumnType`], or `Null`.

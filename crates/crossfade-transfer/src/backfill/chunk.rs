@@ -149,7 +149,7 @@ impl Run {
                 .map(|(key, (target, source))| Seen { source_key: key.clone(), target_key: Some(key), source, target })
                 .collect();
             Counters::add(&self.counters.read, seen.iter().filter(|s| s.source.is_some()).count());
-            failures = self.count(reconcile::settle(&self.pair, retry, seen).await?);
+            failures = self.count(reconcile::settle_with(&self.pair, retry, seen, self.deletes).await?);
         }
         let good = usize::try_from(good).unwrap_or(usize::MAX);
         Counters::add(&self.counters.read, good);
@@ -213,7 +213,7 @@ impl Run {
             } else {
                 self.looked_up(mapped).await?
             };
-            failures += self.count(reconcile::settle(&self.pair, &self.options.retry, seen).await?);
+            failures += self.count(reconcile::settle_with(&self.pair, &self.options.retry, seen, self.deletes).await?);
             match page.rest {
                 Rest::More(next) => position = next,
                 Rest::End => return Ok(failures),
@@ -353,7 +353,7 @@ impl Run {
                     target: Some(row),
                 })
                 .collect();
-            self.count(reconcile::settle(&self.pair, &self.options.retry, extra).await?);
+            self.count(reconcile::settle_with(&self.pair, &self.options.retry, extra, self.deletes).await?);
             match page.rest {
                 Rest::More(next) => position = next,
                 Rest::End => return Ok(()),

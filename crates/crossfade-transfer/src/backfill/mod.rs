@@ -9,7 +9,10 @@
 
 mod checkpoint;
 mod chunk;
+mod consent;
+mod preview;
 mod probe;
+mod sides;
 
 use std::{
     path::PathBuf,
@@ -28,10 +31,14 @@ use crate::{
     Pair, TransferError, crew,
     pace::{Adaptive, Control, Rate},
     progress::{Counters, Event, Observer},
-    reconcile::{Failed, Settled},
+    reconcile::{Deletes, Failed, Settled},
     retry::Retry,
 };
 use checkpoint::{Checkpoint, Header};
+use consent::Recorded;
+pub use consent::{Consent, Extra};
+pub use preview::{Preview, preview};
+pub use sides::{Shown, Sides, of as sides_of, refuse_swapped, shown};
 
 /// Chunks at a time until the databases' latency beside them has been measured.
 const AT_FIRST: usize = 2;
@@ -53,6 +60,8 @@ pub struct Options {
     pub checkpoint: Option<PathBuf>,
     /// Whether to start from the beginning, whatever progress is kept there.
     pub restart: bool,
+    /// What becomes of rows that the target had before this migration, and that the source lacks.
+    pub extra: Extra,
     /// Asking again.
     pub retry: Retry,
 }
@@ -67,6 +76,7 @@ impl Default for Options {
             exclusive: Exclusive::No,
             checkpoint: None,
             restart: false,
+            extra: Extra::default(),
             retry: Retry::default(),
         }
     }
@@ -92,6 +102,8 @@ pub struct Report {
     pub rows_unchanged: u64,
     /// Rows deleted in the target.
     pub rows_deleted: u64,
+    /// Rows that only the target has, and that stay there ([`Extra::Keep`]).
+    pub rows_kept: u64,
     /// Chunks done by this run.
     pub chunks: u64,
     /// Chunks that an earlier run had done.
@@ -109,6 +121,7 @@ impl Report {
         self.rows_written += other.rows_written;
         self.rows_unchanged += other.rows_unchanged;
         self.rows_deleted += other.rows_deleted;
+        self.rows_kept += other.rows_kept;
         self.chunks += other.chunks;
         self.chunks_resumed += other.chunks_resumed;
         self.seconds += other.seconds;
@@ -133,6 +146,8 @@ struct Run {
     told_to_wait: AtomicBool,
     /// Whether the target had no rows when this run began, which is the first of its checkpoint.
     was_empty: bool,
+    /// Which rows of the target this run may delete.
+    deletes: Deletes,
     failed: AtomicU64,
     first_failure: Mutex<Option<Failed>>,
 }
@@ -160,26 +175,34 @@ pub async fn run(
     let landed = start + pair.target.capabilities().linger;
     let _alone = options.checkpoint.as_deref().map(checkpoint::lock).transpose()?;
     wait_for_older_writers(pair, options, control, &**observer).await?;
-    let fingerprint = checkpoint::fingerprint(pair);
+    let fingerprint = checkpoint::fingerprint(pair)?;
+    let sides = sides::of(pair, &options.retry).await?;
+    let earlier = sides::earlier(pair, options.checkpoint.as_deref(), sides.as_ref())?;
     let mut checkpoint = match &options.checkpoint {
         Some(path) if options.restart => {
             // Its ranges are forgotten with it: what a killed run had under way may be anywhere.
-            match Checkpoint::resume(path, &fingerprint, pair) {
+            match Checkpoint::resume(path, &fingerprint, sides.as_ref(), pair) {
                 Ok(None) => {}
                 Ok(Some(earlier)) if !earlier.has_cut_off() => {}
                 Ok(Some(_)) | Err(_) => wait_for_killed_run(landed, control, &**observer).await?,
             }
             None
         }
-        Some(path) => Checkpoint::resume(path, &fingerprint, pair)?,
+        Some(path) => Checkpoint::resume(path, &fingerprint, sides.as_ref(), pair)?,
         None => None,
     };
     // Of an earlier run, even if it recorded nothing, a chunk may have been cut off between its put and its second read.
     let first = checkpoint.is_none();
+    let empty = first && is_empty(pair, &options.retry).await?;
+    // Before anything is written, and before progress is recorded that a later run could take for consent.
+    let extra = match consent::known(options.extra, earlier) {
+        Some(known) => known,
+        None if empty => Recorded::None,
+        None => consent::ask(pair, options, control, counters).await?,
+    };
     if first {
-        let empty = is_empty(pair, &options.retry).await?;
         let ranges = options.retry.run(|| pair.source.split(chunk_rows(pair, options, empty))).await?;
-        let header = Header { fingerprint, target_was_empty: empty, ranges };
+        let header = Header { fingerprint, target_was_empty: empty, sides, extra, ranges };
         checkpoint = Some(match &options.checkpoint {
             Some(path) => Checkpoint::begin(path, header, pair)?,
             None => Checkpoint::none(header),
@@ -212,6 +235,7 @@ pub async fn run(
         landed,
         told_to_wait: AtomicBool::new(false),
         was_empty: first && checkpoint.header().target_was_empty,
+        deletes: extra.deletes(),
         failed: AtomicU64::new(0),
         first_failure: Mutex::new(None),
     });
@@ -252,6 +276,7 @@ pub async fn run(
         rows_written: Counters::get(&counters.written),
         rows_unchanged: Counters::get(&counters.unchanged),
         rows_deleted: Counters::get(&counters.deleted),
+        rows_kept: Counters::get(&counters.kept),
         chunks,
         chunks_resumed: resumed as u64,
         seconds,
@@ -393,6 +418,7 @@ impl Run {
     fn count(&self, settled: Settled) -> u64 {
         Counters::add(&self.counters.written, usize::try_from(settled.written).unwrap_or(usize::MAX));
         Counters::add(&self.counters.deleted, usize::try_from(settled.deleted).unwrap_or(usize::MAX));
+        Counters::add(&self.counters.kept, usize::try_from(settled.kept).unwrap_or(usize::MAX));
         Counters::add(&self.counters.unchanged, usize::try_from(settled.unchanged).unwrap_or(usize::MAX));
         let failures = settled.failed.len();
         for failure in settled.failed {

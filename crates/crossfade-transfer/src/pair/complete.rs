@@ -1,7 +1,7 @@
 //! The columns of a source that has none of its own (DynamoDB): those that the target's columns ask for, as the target's types.
 
 use crossfade_api::config::{MapConfig, TableConfig};
-use crossfade_stores::{Column, TableSchema};
+use crossfade_stores::{Column, Limits, TableSchema};
 
 /// `described` with the attributes that the target's columns are made from.
 ///
@@ -16,12 +16,12 @@ pub(super) fn complete(
         return Err("neither the source nor the target says what columns its rows have: copy between two such stores with a DAO that scans".to_owned());
     };
     let mut out = described.clone();
-    for column in found.columns.iter().filter(|c| !c.generated) {
+    for column in found.columns.iter().filter(|c| !c.generated && config.rest.as_ref() != Some(&c.name)) {
         // The target's column may have another name than the attribute, or be made of several.
         let renamed = config
             .map
             .iter()
-            .find(|(_, entry)| matches!(entry, MapConfig::Rename { to } if *to == column.name))
+            .find(|(_, entry)| entry.renamed() == Some(column.name.as_str()))
             .map(|(from, _)| from.as_str());
         let from = match (renamed, config.map.get(&column.name)) {
             (Some(from), _) => from,
@@ -37,6 +37,7 @@ pub(super) fn complete(
                 nullable: true,
                 generated: false,
                 optional: true,
+                limits: Limits::default(),
             }),
         }
     }
@@ -51,7 +52,15 @@ mod tests {
     use super::*;
 
     fn column(name: &str, ty: ColumnType) -> Column {
-        Column { name: name.to_owned(), ty, native: String::new(), nullable: true, generated: false, optional: true }
+        Column {
+            name: name.to_owned(),
+            ty,
+            native: String::new(),
+            nullable: true,
+            generated: false,
+            optional: true,
+            limits: Limits::default(),
+        }
     }
 
     fn schema(columns: Vec<Column>, open: bool) -> TableSchema {

@@ -1,6 +1,7 @@
 //! Two tables, opened so that a row of the source becomes a row of the target, and rows of the target can be compared.
 
 mod complete;
+mod losses;
 mod map;
 mod open;
 pub(crate) mod walk;
@@ -11,6 +12,7 @@ use crossfade_stores::{Row, RowKey, Table, TableSchema, value::Closeness};
 
 pub use map::{Made, MapError, Piece, RowMap};
 pub use open::{Engines, OpenError, open, opened, specs};
+pub(crate) use open::{Fits, judge, specs_for};
 
 /// A table of the source and its counterpart.
 #[derive(Clone, Debug)]

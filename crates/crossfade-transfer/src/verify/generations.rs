@@ -76,6 +76,12 @@ impl Run {
                             _ => false,
                         };
                         if same {
+                            // By now both have it, or neither has.
+                            let now = u64::from(values.source.is_some());
+                            self.with(|f| {
+                                f.rows_source = (f.rows_source + now).saturating_sub(suspect.counted.0);
+                                f.rows_target = (f.rows_target + now).saturating_sub(suspect.counted.1);
+                            });
                             continue;
                         }
                         let twice = may_decide && before.as_ref() == Some(&values);

@@ -228,7 +228,12 @@ struct Moments {
 struct Suspect {
     source_key: RowKey,
     target_key: Option<RowKey>,
+    /// How many rows of the source and of the target it was counted as.
+    counted: (u64, u64),
 }
+
+/// Repeated keys that are named.
+const MOST_REPEATED: usize = 1_000;
 
 /// So many suspects are read again before the walk goes on.
 const SUSPECTS: usize = 10_000;
@@ -263,12 +268,28 @@ pub async fn run(
         run.lookups().await?;
     }
     run.generations(Flush::All).await?;
+    run.repeated().await;
     let found = run.with(std::mem::take);
     let diverged = found.different > 0 || (!pair.cache && (found.missing > 0 || found.extra > 0));
     let verdict = match (diverged, found.unknown.is_empty()) {
         (true, _) => Verdict::Diverged,
         (false, false) => Verdict::Unknown,
         (false, true) => Verdict::Verified,
+    };
+    let mut found = found;
+    // Two tables of different lengths are not equal, whatever was compared. (Rows of a cache may be missing.)
+    let verdict = if verdict == Verdict::Verified && !pair.cache && found.rows_source != found.rows_target {
+        found.unknown.push(UnknownRange {
+            table: pair.name.clone(),
+            range: "all rows".to_owned(),
+            why: format!(
+                "the source has {} rows and the target {}, although every key that was compared is equal: verify again",
+                found.rows_source, found.rows_target
+            ),
+        });
+        Verdict::Unknown
+    } else {
+        verdict
     };
     let report = Report {
         verdict,
@@ -295,6 +316,39 @@ enum Flush {
 impl Run {
     fn with<T>(&self, work: impl FnOnce(&mut Found) -> T) -> T {
         work(&mut self.found.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Keys that several rows of one side have: neither a comparison by key nor a write by key sees all of them.
+    async fn repeated(&self) {
+        for (side, table) in [("source", &self.pair.source), ("target", &self.pair.target)] {
+            let keys = match self.options.retry.run(|| table.repeated_keys(MOST_REPEATED)).await {
+                Ok(keys) => keys,
+                Err(e) => {
+                    self.unknown(format!("repeated keys of the {side}"), &e);
+                    continue;
+                }
+            };
+            for key in keys {
+                let (source_key, target_key) = match side {
+                    "source" => (key, None),
+                    _ if self.pair.map.keys_are_equal() => (key.clone(), Some(key)),
+                    _ => (RowKey(Vec::new()), Some(key)),
+                };
+                let difference = Difference {
+                    table: self.pair.name.clone(),
+                    source_key,
+                    target_key,
+                    kind: Kind::Different,
+                    fields: vec![format!("several rows of the {side} have this key")],
+                };
+                self.with(|f| {
+                    f.different += 1;
+                    if f.differences.len() < MOST_DIFFERENCES {
+                        f.differences.push(difference);
+                    }
+                });
+            }
+        }
     }
 
     fn unknown(&self, range: String, why: &StoreError) {

@@ -29,8 +29,6 @@ fn shown(range: &Range) -> String {
 enum Way {
     /// Both sides in key order, rows counted.
     Merge,
-    /// The same, for rows that were counted already.
-    MergeAgain,
     /// From the source.
     Forth,
     /// From the target.
@@ -72,9 +70,11 @@ impl Run {
         };
         let rows = |sums: &[Checksum]| sums.iter().map(|s| s.rows).sum::<u64>();
         Counters::add(&self.counters.read, usize::try_from(rows(&source)).unwrap_or(usize::MAX));
+        // The rows of a part that differs are counted when it is looked at: live writes may have come between the two sums.
+        let equal: u64 = source.iter().zip(&target).filter(|(a, b)| a == b).map(|(a, _)| a.rows).sum();
         self.with(|f| {
-            f.rows_source += rows(&source);
-            f.rows_target += rows(&target);
+            f.rows_source += equal;
+            f.rows_target += equal;
         });
         let differing: Vec<Range> = parts
             .into_iter()
@@ -82,7 +82,7 @@ impl Run {
             .filter(|(_, (a, b))| a != b)
             .map(|(part, _)| part)
             .collect();
-        self.each(differing, Way::MergeAgain).await
+        self.each(differing, Way::Merge).await
     }
 
     pub(super) async fn streams(self: &Arc<Self>) -> Result<(), TransferError> {
@@ -125,7 +125,6 @@ impl Run {
                 });
                 Ok(())
             }
-            Way::MergeAgain => self.merge(range).await.map(|_| ()),
             Way::Forth => self.forth(range).await,
             Way::Back => self.back(range).await,
         }
@@ -139,7 +138,11 @@ impl Run {
                 (None, None) => false,
                 _ => true,
             })
-            .map(|s| Suspect { source_key: s.source_key, target_key: s.target_key })
+            .map(|s| Suspect {
+                counted: (u64::from(s.source.is_some()), u64::from(s.target.is_some())),
+                source_key: s.source_key,
+                target_key: s.target_key,
+            })
             .collect();
         if !suspects.is_empty() {
             Counters::add(&self.counters.suspected, suspects.len());
@@ -155,7 +158,8 @@ impl Run {
             match self.pair.map.forward(&row) {
                 Ok(row) => out.push((source_key, row)),
                 Err(_) => self.with(|f| {
-                    f.suspects.push(Suspect { target_key: self.pair.map.target_key_of(&source_key), source_key })
+                    let target_key = self.pair.map.target_key_of(&source_key);
+                    f.suspects.push(Suspect { target_key, source_key, counted: (1, 0) });
                 }),
             }
         }
@@ -196,6 +200,8 @@ impl Run {
             let rows = self.mapped(page.rows);
             let keys: Vec<RowKey> = rows.iter().map(|(_, row)| self.pair.target_key(row)).collect();
             let targets = self.options.retry.run(|| self.pair.target.read(&keys)).await?;
+            // The way back counts only what is not counted here, so that a row that comes in between is counted on both sides or on neither.
+            self.with(|f| f.rows_target += targets.iter().flatten().count() as u64);
             let seen = rows
                 .into_iter()
                 .zip(keys)
@@ -221,7 +227,6 @@ impl Run {
         loop {
             let page = self.options.retry.run(|| self.pair.target.scan(range, &position, PAGE)).await?;
             Counters::add(&self.counters.read_target, page.rows.len());
-            self.with(|f| f.rows_target += page.rows.len() as u64);
             let keys: Vec<RowKey> = page.rows.iter().map(|row| self.pair.map.source_key_of(row)).collect();
             let sources = self.options.retry.run(|| self.pair.source.read(&keys)).await?;
             let mut extra = Vec::new();
@@ -232,11 +237,14 @@ impl Run {
                     .and_then(|s| self.pair.map.forward(&s).ok())
                     .is_some_and(|s| self.pair.target_key(&s) == target_key);
                 if !counterpart {
-                    extra.push(Suspect { source_key, target_key: Some(target_key) });
+                    extra.push(Suspect { source_key, target_key: Some(target_key), counted: (0, 1) });
                 }
             }
             Counters::add(&self.counters.suspected, extra.len());
-            self.with(|f| f.suspects.extend(extra));
+            self.with(|f| {
+                f.rows_target += extra.len() as u64;
+                f.suspects.extend(extra);
+            });
             match page.rest {
                 Rest::More(next) => position = next,
                 Rest::End => return Ok(()),

@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, unreachable_pub, reason = "tests may panic")]
 #![allow(dead_code, reason = "most tests do not use all of it, and one does")]
 
+#[cfg(all(feature = "mysql", feature = "dynamodb"))]
+pub mod engines;
+
 use std::{path::PathBuf, sync::Arc};
 
 use crossfade_api::config::Config;
@@ -165,7 +168,13 @@ impl Lab {
 pub const COHORT: &str = "cohort = [\"id\"]";
 
 pub fn options() -> backfill::Options {
-    backfill::Options { adaptive: false, parallel: 2, chunk_rows: Some(100), ..backfill::Options::default() }
+    backfill::Options {
+        adaptive: false,
+        parallel: 2,
+        chunk_rows: Some(100),
+        extra: backfill::Extra::Delete,
+        ..backfill::Options::default()
+    }
 }
 
 pub async fn backfill(

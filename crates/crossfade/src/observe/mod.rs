@@ -18,8 +18,10 @@ pub struct Observation {
     pub operations: Vec<OperationObservation>,
     /// Rows that are marked now.
     pub marked: u64,
-    /// Rows of unknown identity may differ: only a verification clears that.
+    /// Rows of unknown identity may differ in some table: only a verification clears that.
     pub everything_suspect: bool,
+    /// The tables in which they may.
+    pub suspect_tables: Vec<String>,
     /// Marks cleared after putting the authority's value into the secondary.
     pub repaired: u64,
     /// Marks cleared because both sides were found equal.
@@ -73,6 +75,8 @@ pub struct OperationObservation {
     pub checks_differed: u64,
     /// Writes that waited while authority moved.
     pub held: u64,
+    /// Secondary calls whose times were taken and that kept their thread longer than 100 ms without yielding.
+    pub blocked: u64,
     /// Latencies of the source, microseconds: of every compared read, of dual writes the first 4,096 and then one in
     /// eight, and of one in sixteen calls that go to one side only.
     pub source: Histogram<u64>,
@@ -135,6 +139,7 @@ impl Observation {
                 ("crossfade_checked_total", seen.checked),
                 ("crossfade_checks_differed_total", seen.checks_differed),
                 ("crossfade_held_total", seen.held),
+                ("crossfade_blocked_total", seen.blocked),
             ];
             for (name, value) in counts {
                 metrics::counter!(name, &labels()).absolute(value);

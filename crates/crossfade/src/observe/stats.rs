@@ -55,9 +55,10 @@ pub(crate) enum Counter {
     Checked,
     ChecksDiffered,
     Held,
+    Blocked,
 }
 
-const COUNTERS: usize = Counter::Held as usize + 1;
+const COUNTERS: usize = Counter::Blocked as usize + 1;
 
 #[derive(Debug)]
 pub(crate) struct OperationStats {
@@ -80,6 +81,11 @@ impl OperationStats {
     #[inline]
     pub(crate) fn count(&self, counter: Counter) {
         self.counters[counter as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts, and returns whether it is the first.
+    pub(crate) fn count_first(&self, counter: Counter) -> bool {
+        self.counters[counter as usize].fetch_add(1, Ordering::Relaxed) == 0
     }
 
     /// Whether the times of a dual write that was just begun are taken: of the first few thousand, so that a quiet
@@ -126,6 +132,7 @@ impl OperationStats {
             checked: get(Counter::Checked),
             checks_differed: get(Counter::ChecksDiffered),
             held: get(Counter::Held),
+            blocked: get(Counter::Blocked),
             source: latencies(Side::Source),
             target: latencies(Side::Target),
             samples: self.samples.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect(),

@@ -3,7 +3,8 @@
 //! A file cannot acknowledge (R12): within this process the library performs R3 and R4 by itself; for several processes
 //! that read the same file, `settle-ms` says how long every revision stands before the next.
 
-use super::{PlanSource, PlanSourceError, Steward};
+use super::wanted::Wanted;
+use super::{PlanSource, PlanSourceError, Sharing, Steward};
 use crossfade_core::{End, plan::PhaseSpec, plan::PositionSpec, plan::RampSpec};
 use crossfade_core::{Options, Pin, Plan, PlanError, PlanSpec, Revision, Share, Stage};
 use futures::future::BoxFuture;
@@ -115,6 +116,7 @@ impl PlanFile {
             salt: file.salt.clone(),
             position: PositionSpec { stage: stage(&file.stage)?, ramp, pins: pins.collect() },
             phase: PhaseSpec::Settled,
+            forced: false,
             whole: file.whole,
             options: file.options.clone(),
         };
@@ -127,7 +129,10 @@ impl PlanFile {
                 PlanError::Salt(_) => find("salt"),
                 PlanError::EmptyPin => find("[pins]"),
                 PlanError::Option { name, .. } => find(name),
-                PlanError::Id(_) | PlanError::HeldAcross { .. } | PlanError::HeldForNothing { .. } => 1,
+                PlanError::Id(_)
+                | PlanError::ForcedSettled
+                | PlanError::HeldAcross { .. }
+                | PlanError::HeldForNothing { .. } => 1,
             };
             (line, error.to_string())
         })
@@ -179,6 +184,10 @@ impl FileSource {
 }
 
 impl PlanSource for FileSource {
+    fn sharing(&self) -> Sharing {
+        Sharing::BySettle
+    }
+
     fn first<'a>(&'a mut self, migration: &'a str) -> BoxFuture<'a, Result<(Plan, Revision), PlanSourceError>> {
         Box::pin(async move {
             self.last = self.read().await?;
@@ -191,8 +200,12 @@ impl PlanSource for FileSource {
     fn follow(mut self: Box<Self>, steward: Steward) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let mut unreadable = false;
+            let mut wanted = Wanted::default();
             loop {
                 tokio::time::sleep(self.every).await;
+                if let Err(why) = wanted.try_now(&steward).await {
+                    steward.refused(&self.invalid(FileSource::stage_line(&self.last), why.to_string()));
+                }
                 let Some((here, _)) = steward.standing() else { return };
                 let text = match self.read().await {
                     Ok(text) => text,
@@ -210,10 +223,14 @@ impl PlanSource for FileSource {
                 }
                 self.last = text;
                 match self.parse(&self.last, here.migration()) {
-                    Err(error) => steward.refused(&error),
+                    Err(error) => {
+                        wanted.forget();
+                        steward.refused(&error);
+                    }
                     Ok(plan) => {
-                        if let Err(error) = steward.advance(&plan).await {
-                            steward.refused(&self.invalid(FileSource::stage_line(&self.last), error.to_string()));
+                        wanted.set(plan);
+                        if let Err(why) = wanted.try_now(&steward).await {
+                            steward.refused(&self.invalid(FileSource::stage_line(&self.last), why.to_string()));
                         }
                     }
                 }

@@ -1,6 +1,6 @@
 //! A plan in code.
 
-use super::{PlanSource, PlanSourceError, Steward};
+use super::{PlanSource, PlanSourceError, Sharing, Steward};
 use crossfade_core::{Plan, PlanSpec, Revision, Stage};
 use futures::future::BoxFuture;
 
@@ -32,6 +32,10 @@ pub fn fixed(plan: impl Into<Fixed>) -> Fixed {
 }
 
 impl PlanSource for Fixed {
+    fn sharing(&self) -> Sharing {
+        Sharing::One
+    }
+
     fn first<'a>(&'a mut self, migration: &'a str) -> BoxFuture<'a, Result<(Plan, Revision), PlanSourceError>> {
         Box::pin(async move {
             let plan = match &self.0 {

@@ -1,6 +1,6 @@
 //! A plan that this process conducts by itself, step by step, from code.
 
-use super::{PlanSource, PlanSourceError, Steward};
+use super::{PlanSource, PlanSourceError, Sharing, Steward};
 use crate::conduct::{AdvanceError, Advanced};
 use crossfade_core::{Options, Plan, Position, Revision, StepError};
 use futures::future::BoxFuture;
@@ -57,6 +57,10 @@ impl Control {
 }
 
 impl PlanSource for LocalSource {
+    fn sharing(&self) -> Sharing {
+        Sharing::One
+    }
+
     fn first<'a>(&'a mut self, _migration: &'a str) -> BoxFuture<'a, Result<(Plan, Revision), PlanSourceError>> {
         let plan = self.first.clone();
         let revision = Revision { incarnation: 1, number: 1, hash: plan.fingerprint() };

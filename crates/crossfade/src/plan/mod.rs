@@ -13,18 +13,21 @@ mod fixed;
 mod local;
 #[cfg(feature = "openfeature")]
 mod openfeature;
+#[cfg_attr(not(feature = "server"), expect(dead_code, reason = "only a control plane registers runs"))]
+pub(crate) mod runs;
 #[cfg(feature = "server")]
 mod server;
+mod wanted;
 
 pub use file::{FileSource, PlanFile, PlanFileError, file};
 pub use fixed::{Fixed, fixed};
 pub use local::{Control, LocalSource, local};
 #[cfg(feature = "openfeature")]
 pub use openfeature::{OpenFeatureSource, openfeature};
+pub use runs::RunRegistrar;
 #[cfg(feature = "server")]
 pub use server::{Membership, ServerSource, server};
 
-use crate::broken::{self, Broken};
 use crate::conduct::{self, AdvanceError, Advanced, Goal};
 use crate::marks::Marked;
 use crate::migration::Inner;
@@ -43,17 +46,49 @@ pub trait PlanSource: Send + 'static {
     /// The plan to begin with. Waits for one as long as there is hope; an error ends the build.
     fn first<'a>(&'a mut self, migration: &'a str) -> BoxFuture<'a, Result<(Plan, Revision), PlanSourceError>>;
 
+    /// Whether other processes run under the plans of this source. The answer `BySettle` leaves it to the plan: a settle
+    /// time says that there are several (R12). A write by predicate of another process is not seen here, so that where
+    /// there may be one, each such write puts its table in doubt (R24).
+    fn sharing(&self) -> Sharing {
+        Sharing::Many
+    }
+
     /// Hands every later plan to the steward. Must not return a default when the source is lost (R11).
     fn follow(self: Box<Self>, steward: Steward) -> BoxFuture<'static, ()>;
+
+    /// Where backfills, verifications and repairs of this migration are registered: the control plane of this source.
+    /// `None`, the default, for a source without one; such runs are then registered nowhere. Called once, by `build`.
+    fn run_registrar(&self) -> Option<RunRegistrar> {
+        None
+    }
+}
+
+/// Whether several processes run under the plans of one source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// This process alone.
+    One,
+    /// Several where the plan has a settle time, otherwise this process alone.
+    BySettle,
+    /// Several.
+    Many,
 }
 
 impl PlanSource for Box<dyn PlanSource> {
+    fn sharing(&self) -> Sharing {
+        (**self).sharing()
+    }
+
     fn first<'a>(&'a mut self, migration: &'a str) -> BoxFuture<'a, Result<(Plan, Revision), PlanSourceError>> {
         (**self).first(migration)
     }
 
     fn follow(self: Box<Self>, steward: Steward) -> BoxFuture<'static, ()> {
         (*self).follow(steward)
+    }
+
+    fn run_registrar(&self) -> Option<RunRegistrar> {
+        (**self).run_registrar()
     }
 }
 
@@ -110,12 +145,28 @@ impl Steward {
         loop {
             let inner = self.inner.upgrade()?;
             let sequence = *inner.epochs.watch().borrow();
-            if broken::is(Broken::EarlyAck) {
-                return Some((inner.epochs.peek(|epoch| epoch.revision), inner.marks.list()));
-            }
-            inner.epochs.grace(sequence).await;
+            inner.acknowledged(sequence).await;
             if *inner.epochs.watch().borrow() == sequence {
-                return Some((inner.epochs.peek(|epoch| epoch.revision), inner.marks.list()));
+                return Some((inner.epochs.peek(|epoch| epoch.revision), inner.marked()));
+            }
+        }
+    }
+
+    /// What it holds; none when the migration is gone.
+    #[cfg(feature = "server")]
+    pub(crate) fn inner(&self) -> Option<Arc<Inner>> {
+        self.inner.upgrade()
+    }
+
+    /// As [`Steward::acknowledged`], without a copy of every mark.
+    #[cfg(feature = "server")]
+    pub(crate) async fn acknowledged_revision(&self) -> Option<Revision> {
+        loop {
+            let inner = self.inner.upgrade()?;
+            let sequence = *inner.epochs.watch().borrow();
+            inner.acknowledged(sequence).await;
+            if *inner.epochs.watch().borrow() == sequence {
+                return Some(inner.epochs.peek(|epoch| epoch.revision));
             }
         }
     }
@@ -142,13 +193,19 @@ impl Steward {
     /// The marks, the evidence that an acknowledgement carries.
     #[must_use]
     pub fn marks(&self) -> Vec<Marked> {
-        self.inner.upgrade().map(|inner| inner.marks.list()).unwrap_or_default()
+        self.inner.upgrade().map(|inner| inner.marked()).unwrap_or_default()
     }
 
     /// Everything seen so far; none when the migration is gone.
     #[must_use]
     pub fn observe(&self) -> Option<Observation> {
         Some(self.inner.upgrade()?.observe())
+    }
+
+    /// Tells of every change of the plan in force; none when the migration is gone.
+    #[cfg(feature = "server")]
+    pub(crate) fn watch_plan(&self) -> Option<watch::Receiver<u64>> {
+        Some(self.inner.upgrade()?.epochs.watch())
     }
 
     /// Tells of every change of the marks; none when the migration is gone.

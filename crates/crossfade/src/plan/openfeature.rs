@@ -7,7 +7,8 @@
 //! A flag service cannot acknowledge (R12): no process knows when the others have heard of a change, so every revision
 //! stands for a stated time before the next. Losing the provider keeps the last plan (R11).
 
-use super::{PlanSource, PlanSourceError, Steward};
+use super::wanted::Wanted;
+use super::{PlanSource, PlanSourceError, Sharing, Steward};
 use crossfade_core::{Options, Plan, PlanSpec, Position, Revision, Share, Stage};
 use futures::future::BoxFuture;
 use open_feature::{Client, EvaluationContext, EvaluationErrorCode};
@@ -162,6 +163,10 @@ fn position(text: &str) -> Result<Position, String> {
 }
 
 impl PlanSource for OpenFeatureSource {
+    fn sharing(&self) -> Sharing {
+        Sharing::BySettle
+    }
+
     fn first<'a>(&'a mut self, migration: &'a str) -> BoxFuture<'a, Result<(Plan, Revision), PlanSourceError>> {
         Box::pin(async move {
             if self.settle.is_none() {
@@ -189,8 +194,12 @@ impl PlanSource for OpenFeatureSource {
     fn follow(mut self: Box<Self>, steward: Steward) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let mut silent = false;
+            let mut wanted = Wanted::default();
             loop {
                 tokio::time::sleep(self.every).await;
+                if let Err(why) = wanted.try_now(&steward).await {
+                    steward.refused(&why);
+                }
                 let Some((here, _)) = steward.standing() else { return };
                 let text = match self.ask(here.migration()).await {
                     Ok(text) => text,
@@ -209,10 +218,14 @@ impl PlanSource for OpenFeatureSource {
                 let plan = self.plan(&text, here.migration());
                 self.last = text;
                 match plan {
-                    Err(why) => steward.refused(&why),
+                    Err(why) => {
+                        wanted.forget();
+                        steward.refused(&why);
+                    }
                     Ok(plan) => {
-                        if let Err(error) = steward.advance(&plan).await {
-                            steward.refused(&error);
+                        wanted.set(plan);
+                        if let Err(why) = wanted.try_now(&steward).await {
+                            steward.refused(&why);
                         }
                     }
                 }

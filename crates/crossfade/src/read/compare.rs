@@ -3,9 +3,11 @@
 //! As in `github/scientist`, "clean" (reduce a value before it is compared) is apart from "ignore" (a known, accepted
 //! difference).
 
+use crate::rows::Page;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher, Hash};
 
 /// What a comparator found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +77,7 @@ where
     }
 }
 
-/// `==`. The default.
+/// `==`: the default for answers whose rows are not known.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Equality;
 
@@ -88,6 +90,151 @@ pub const fn equality() -> Equality {
 impl<T: PartialEq> Compare<T> for Equality {
     fn compare(&self, authority: &T, secondary: &T) -> Comparison {
         if authority == secondary { Comparison::Match } else { Comparison::Differ(Vec::new()) }
+    }
+}
+
+/// An answer whose rows are known, so that a row which the secondary lacks is told from one that differs.
+///
+/// `#[crossfade::dao]` compares such answers by [`rows`] where a method names no comparator. Implement it for an answer
+/// of your own that holds rows, such as a page with a cursor: compare the rows and leave the cursor out, since each store
+/// has its own.
+pub trait KnownRows {
+    /// Compares the authority's answer (`self`) with the secondary's. [`Comparison::Missing`]: the secondary lacks rows
+    /// and has nothing else.
+    fn compare_rows(&self, secondary: &Self) -> Comparison;
+}
+
+/// Compares answers by their rows. See [`rows`].
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ByRows;
+
+/// Compares answers by their rows: `Option`, collections, [`Page`], and every other [`KnownRows`].
+#[must_use]
+pub const fn rows() -> ByRows {
+    ByRows
+}
+
+impl<T: KnownRows> Compare<T> for ByRows {
+    fn compare(&self, authority: &T, secondary: &T) -> Comparison {
+        authority.compare_rows(secondary)
+    }
+}
+
+/// Compares answers by the rows that a function finds in them. See [`rows_of`].
+#[derive(Debug, Clone, Copy)]
+pub struct RowsOf<F>(F);
+
+/// Compares answers by the rows that `rows` finds in them, as pages are compared: the rest of the answer, such as a
+/// cursor, is left out.
+pub const fn rows_of<T, R, F: Fn(&T) -> &[R]>(rows: F) -> RowsOf<F> {
+    RowsOf(rows)
+}
+
+impl<T, R, F> Compare<T> for RowsOf<F>
+where
+    R: PartialEq,
+    F: Fn(&T) -> &[R] + Send + Sync + 'static,
+{
+    fn compare(&self, authority: &T, secondary: &T) -> Comparison {
+        compare_pages((self.0)(authority), (self.0)(secondary))
+    }
+}
+
+fn same_or(same: bool, otherwise: Comparison) -> Comparison {
+    if same { Comparison::Match } else { otherwise }
+}
+
+/// The rows of `secondary` that are left when those of `authority` are found among them, in their order; and how many
+/// were not found, the last of them included or not.
+struct Alignment<'a, R> {
+    lacking: usize,
+    lacks_last: bool,
+    rest: &'a [R],
+}
+
+fn align<'a, R: PartialEq>(authority: &[R], secondary: &'a [R]) -> Alignment<'a, R> {
+    let mut alignment = Alignment { lacking: 0, lacks_last: true, rest: secondary };
+    for row in authority {
+        match alignment.rest.split_first() {
+            Some((other, rest)) if other == row => {
+                alignment.rest = rest;
+                alignment.lacks_last = false;
+            }
+            Some(_) | None => {
+                alignment.lacking += 1;
+                alignment.lacks_last = true;
+            }
+        }
+    }
+    alignment
+}
+
+fn compare_lists<R: PartialEq>(authority: &[R], secondary: &[R]) -> Comparison {
+    match align(authority, secondary) {
+        Alignment { rest: [_, ..], .. } => Comparison::Differ(Vec::new()),
+        Alignment { lacking, .. } => same_or(lacking == 0, Comparison::Missing),
+    }
+}
+
+/// A page of a side that lacks rows goes on further: rows after the authority's last one stand in for those that are
+/// lacking. Where the last one itself is lacking, nothing shows where its place is.
+fn compare_pages<R: PartialEq>(authority: &[R], secondary: &[R]) -> Comparison {
+    let Alignment { lacking, lacks_last, rest } = align(authority, secondary);
+    match (lacking, rest.len()) {
+        (0, 0) => Comparison::Match,
+        (lacking, 0) if lacking > 0 => Comparison::Missing,
+        (lacking, further) if !lacks_last && further <= lacking => Comparison::Missing,
+        (_, _) => Comparison::Differ(Vec::new()),
+    }
+}
+
+/// For sets and maps: whether all of the secondary's are the authority's too.
+fn compare_sizes(same: bool, within: bool) -> Comparison {
+    same_or(same, if within { Comparison::Missing } else { Comparison::Differ(Vec::new()) })
+}
+
+impl<R: PartialEq> KnownRows for Option<R> {
+    fn compare_rows(&self, secondary: &Self) -> Comparison {
+        match (self, secondary) {
+            (Some(_), None) => Comparison::Missing,
+            (Some(_) | None, Some(_)) | (None, None) => same_or(self == secondary, Comparison::Differ(Vec::new())),
+        }
+    }
+}
+
+impl<R: PartialEq> KnownRows for Vec<R> {
+    fn compare_rows(&self, secondary: &Self) -> Comparison {
+        compare_lists(self, secondary)
+    }
+}
+
+impl<R: PartialEq> KnownRows for Page<R> {
+    fn compare_rows(&self, secondary: &Self) -> Comparison {
+        compare_pages(&self.rows, &secondary.rows)
+    }
+}
+
+impl<K: Ord, R: PartialEq> KnownRows for BTreeMap<K, R> {
+    fn compare_rows(&self, secondary: &Self) -> Comparison {
+        compare_sizes(self == secondary, secondary.iter().all(|(key, row)| self.get(key) == Some(row)))
+    }
+}
+
+impl<R: Ord> KnownRows for BTreeSet<R> {
+    fn compare_rows(&self, secondary: &Self) -> Comparison {
+        compare_sizes(self == secondary, secondary.is_subset(self))
+    }
+}
+
+impl<K: Eq + Hash, R: PartialEq, S: BuildHasher> KnownRows for HashMap<K, R, S> {
+    fn compare_rows(&self, secondary: &Self) -> Comparison {
+        compare_sizes(self == secondary, secondary.iter().all(|(key, row)| self.get(key) == Some(row)))
+    }
+}
+
+impl<R: Eq + Hash, S: BuildHasher> KnownRows for HashSet<R, S> {
+    fn compare_rows(&self, secondary: &Self) -> Comparison {
+        compare_sizes(self == secondary, secondary.is_subset(self))
     }
 }
 
@@ -313,6 +460,55 @@ mod tests {
         assert_eq!(compare(&[(2, 'b')], &[(2, 'b'), (1, 'a')]), differ(&[]));
         assert_eq!(compare(&[(1, 'a')], &[(1, 'a'), (2, 'b')]), differ(&[]));
         assert_eq!(compare(&[], &[]), Comparison::Match);
+    }
+
+    #[test]
+    fn what_only_the_authority_has_is_missing_and_all_else_differs() {
+        fn compare<T: KnownRows>(authority: T, secondary: T) -> Comparison {
+            rows().compare(&authority, &secondary)
+        }
+        use Comparison::{Match, Missing};
+        let differ = || Comparison::Differ(Vec::new());
+        assert_eq!(compare(Some(1), Some(1)), Match);
+        assert_eq!(compare(Some(1), None), Missing);
+        assert_eq!(compare(None, Some(1)), differ());
+        assert_eq!(compare(Some(1), Some(2)), differ());
+        assert_eq!(compare(None::<u8>, None), Match);
+        assert_eq!(compare(vec![1, 2], vec![1, 2]), Match);
+        assert_eq!(compare(vec![1, 2, 3], vec![2]), Missing);
+        assert_eq!(compare(vec![1, 2, 3], vec![]), Missing);
+        assert_eq!(compare(vec![1, 2], vec![1, 9]), differ());
+        assert_eq!(compare(vec![1, 2], vec![2, 1]), differ());
+        assert_eq!(compare(vec![1], vec![1, 1]), differ());
+        let (two, one) = (BTreeMap::from([(1, 'a'), (2, 'b')]), BTreeMap::from([(1, 'a')]));
+        assert_eq!(compare(two.clone(), two.clone()), Match);
+        assert_eq!(compare(two.clone(), one.clone()), Missing);
+        assert_eq!(compare(one.clone(), two), differ());
+        assert_eq!(compare(one, BTreeMap::from([(1, 'x')])), differ());
+        assert_eq!(compare(HashMap::from([(1, 'a'), (2, 'b')]), HashMap::from([(2, 'b')])), Missing);
+        assert_eq!(compare(HashMap::from([(2, 'b')]), HashMap::from([(2, 'x')])), differ());
+        assert_eq!(compare(HashSet::from([1, 2]), HashSet::from([2])), Missing);
+        assert_eq!(compare(HashSet::from([1]), HashSet::from([2])), differ());
+        assert_eq!(compare(BTreeSet::from([1, 2]), BTreeSet::from([2, 1])), Match);
+        assert_eq!(compare(BTreeSet::from([1, 2]), BTreeSet::from([1])), Missing);
+        assert_eq!(compare(BTreeSet::from([1]), BTreeSet::from([1, 2])), differ());
+    }
+
+    #[test]
+    fn pages_are_compared_by_their_rows_and_one_that_lacks_rows_goes_on_further() {
+        let page = |rows: &[u8], next: &str| Page { rows: rows.to_vec(), next: Some(crate::rows::Cursor(next.into())) };
+        let compare = |a: &[u8], b: &[u8]| rows().compare(&page(a, "of the source"), &page(b, "of the target"));
+        assert_eq!(compare(&[1, 2, 3], &[1, 2, 3]), Comparison::Match);
+        assert_eq!(compare(&[1, 2, 3], &[1, 3]), Comparison::Missing);
+        assert_eq!(compare(&[1, 2, 3], &[1, 3, 4]), Comparison::Missing);
+        assert_eq!(compare(&[1, 2, 3], &[1, 3, 4, 5]), differ(&[]));
+        // Row 3 may be lacking or another one: that is no proof of absence.
+        assert_eq!(compare(&[1, 2, 3], &[1, 2, 4]), differ(&[]));
+        assert_eq!(compare(&[], &[1]), differ(&[]));
+        let by_items = rows_of(|answer: &(Vec<u8>, u32)| &answer.0);
+        assert_eq!(by_items.compare(&(vec![1, 2], 7), &(vec![1, 2], 8)), Comparison::Match);
+        assert_eq!(by_items.compare(&(vec![1, 2], 7), &(vec![2], 8)), Comparison::Missing);
+        assert_eq!(by_items.compare(&(vec![1, 2], 7), &(vec![1, 3], 7)), differ(&[]));
     }
 
     #[test]

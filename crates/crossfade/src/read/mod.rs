@@ -80,6 +80,9 @@ const GENERATIONS: [Duration; 6] = [
     Duration::from_secs(2),
 ];
 
+/// How many comparisons may be under way for each call that may be in flight: the others sleep.
+const COMPARISONS_A_CALL: u32 = 8;
+
 /// A difference counts when it was seen in so many generations in a row in which the key stood still.
 const CONFIRMED: u32 = 2;
 
@@ -146,7 +149,11 @@ impl ReadTicket<'_> {
             }
         };
         let options = epoch.plan.options();
-        let Some(permit) = operation.inner().budget.acquire(options.secondary_in_flight) else {
+        // Most of a comparison's life may be sleep: only its calls take from the budget of calls, and what bounds the
+        // sleepers bounds memory.
+        let limit = options.secondary_in_flight;
+        let comparisons = &operation.inner().comparisons;
+        let Some(permit) = comparisons.acquire(limit.saturating_mul(COMPARISONS_A_CALL)) else {
             operation.stats().count(Counter::Skipped);
             return answer;
         };
@@ -155,6 +162,7 @@ impl ReadTicket<'_> {
             stats: Arc::clone(operation.stats()),
             secondary,
             timeout: options.secondary_timeout,
+            limit,
             history: options.history,
             sample_values: options.sample_values,
             revision: epoch.revision,
@@ -183,6 +191,8 @@ struct Comparing {
     stats: Arc<OperationStats>,
     secondary: Side,
     timeout: Duration,
+    /// How many calls of comparisons may be in flight in this instance.
+    limit: u32,
     history: History,
     sample_values: SampleValues,
     revision: Revision,
@@ -192,8 +202,8 @@ struct Comparing {
     _permit: Permit,
 }
 
-/// There is no answer to compare; it has been counted.
-struct NoAnswer;
+/// There is no answer to compare, and this counts it.
+struct NoAnswer(Counter);
 
 /// What a comparison came to.
 struct Found {
@@ -246,9 +256,9 @@ impl Comparing {
                     Counter::Mismatched
                 }
             }
-            Err(NoAnswer) => Counter::Unknown,
+            Err(NoAnswer(why)) => why,
         };
-        if !matches!(counter, Counter::Unknown) {
+        if !matches!(counter, Counter::Unknown | Counter::Skipped) {
             self.stats.count(Counter::Compared);
         }
         self.stats.count(counter);
@@ -258,9 +268,7 @@ impl Comparing {
     /// it is marked.
     fn is_quiet(&self) -> bool {
         match (self.bucket, self.inner.upgrade()) {
-            (Some(bucket), Some(inner)) => {
-                inner.in_flight.is_quiet(bucket) && inner.marks.count_where(|id| id.bucket == bucket) == 0
-            }
+            (Some(bucket), Some(inner)) => inner.in_flight.is_quiet(bucket) && inner.marks.is_quiet(bucket),
             (None, _) | (_, None) => true,
         }
     }
@@ -308,7 +316,7 @@ impl Comparing {
                 return Ok(Found { comparison: found, values });
             }
         }
-        Err(NoAnswer)
+        Err(NoAnswer(Counter::Unknown))
     }
 
     /// A comparator is user code: its panic is an unknown comparison.
@@ -316,7 +324,7 @@ impl Comparing {
         let compared = std::panic::AssertUnwindSafe(|| comparator.compare(ours, theirs));
         std::panic::catch_unwind(compared).map_err(|_| {
             self.stats.count(Counter::SecondaryPanics);
-            NoAnswer
+            NoAnswer(Counter::Unknown)
         })
     }
 
@@ -343,6 +351,10 @@ impl Comparing {
     where
         S: Future<Output = Result<T, E>> + Send + 'static,
     {
+        // Held for the call alone. Comparisons have a budget of their own: writes never wait for them.
+        let Some(_permit) = self.inner.upgrade().and_then(|inner| inner.comparing.acquire(self.limit)) else {
+            return Err(NoAnswer(Counter::Skipped));
+        };
         let began = Instant::now();
         let counter = match guarded(async { again(side).await }, self.timeout).await {
             Outcome::Answered(Ok(value)) => {
@@ -356,6 +368,6 @@ impl Comparing {
             Outcome::Panicked => Counter::SecondaryPanics,
         };
         self.stats.count(counter);
-        Err(NoAnswer)
+        Err(NoAnswer(Counter::Unknown))
     }
 }

@@ -2,9 +2,8 @@
 
 mod repairer;
 
-pub(crate) use repairer::run as run_repairer;
+pub(crate) use repairer::{Repairs, run as run_repairer};
 
-use crate::broken::{self, Broken};
 use crate::rows::RowPair;
 use crate::secondary::{Outcome, guarded};
 use crossfade_core::Side;
@@ -85,9 +84,6 @@ pub async fn reconcile<P: RowPair>(
     timeout: Duration,
 ) -> Result<Repaired, RepairError> {
     let secondary = authority.other();
-    if broken::is(Broken::ReplayRepair) {
-        return replay(pair, authority, id, timeout).await;
-    }
     let mut done = Repaired::Unchanged;
     // What was put last; none when the authority moved on since, or somebody else was there first.
     let mut put: Option<Option<P::Row>> = None;
@@ -111,20 +107,6 @@ pub async fn reconcile<P: RowPair>(
             Outcome::TimedOut | Outcome::Panicked => {
                 return Err(RepairError::Unanswered { call: "restore", side: secondary });
             }
-        }
-    }
-    Err(RepairError::Contended(ATTEMPTS))
-}
-
-/// What [`reconcile`] must not be: an old value, put over whatever is there.
-async fn replay<P: RowPair>(pair: &P, authority: Side, id: &P::Id, timeout: Duration) -> Result<Repaired, RepairError> {
-    let truth = snapshot(pair, authority, id, timeout).await?;
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    for _ in 0..ATTEMPTS {
-        let copy = snapshot(pair, authority.other(), id, timeout).await?;
-        let put = pair.restore(authority.other(), id, copy.as_ref(), truth.as_ref()).await;
-        if put.map_err(|error| store("restore", authority.other(), &error))? {
-            return Ok(Repaired::Copied);
         }
     }
     Err(RepairError::Contended(ATTEMPTS))

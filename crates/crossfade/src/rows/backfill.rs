@@ -1,10 +1,10 @@
 //! Moving history through a DAO (R9): every row of the authority is put into the other side beside live writes, and
 //! rows that only the other side has are deleted there.
 //!
-//! For DAOs, whose rows only they understand. Tables as such are moved, faster and resumably, by the data side.
+//! For DAOs, whose rows only they understand. Tables as such are moved, faster, by the data side. These functions register
+//! nothing, keep no progress, and take one side for the authority of every row: [`Run`](super::Run) does all three.
 
 use super::{Cursor, Page, ScanRows};
-use crate::broken::{self, Broken};
 use crate::repair::{RepairError, Repaired, reconcile};
 use crossfade_core::Side;
 use futures::{TryStreamExt, stream};
@@ -129,9 +129,6 @@ pub async fn backfill<P: ScanRows>(
                 false
             }
         };
-        if broken::is(Broken::InsertIfAbsent) {
-            return Ok(());
-        }
         // R9: the second read of the authority. Unchanged, the row that was put is the truth; anything else is settled.
         let truth = pair.snapshot(authority, &id);
         let stands =
@@ -146,9 +143,6 @@ pub async fn backfill<P: ScanRows>(
         Ok(())
     })
     .await?;
-    if broken::is(Broken::InsertIfAbsent) {
-        return Ok(());
-    }
     each(pair, authority.other(), pace, |row| async move {
         let id = pair.id_of(&row);
         progress.saw_one();
@@ -210,7 +204,7 @@ where
 }
 
 /// A page, asked for again while the store fails: a lost connection is not an end.
-async fn page<P: ScanRows>(
+pub(super) async fn page<P: ScanRows>(
     pair: &P,
     side: Side,
     after: Option<Cursor>,

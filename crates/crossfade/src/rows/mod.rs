@@ -4,9 +4,13 @@
 //! implemented by hand for the closure interface.
 
 mod backfill;
+mod fields;
+mod run;
 mod verify;
 
 pub use backfill::{Pace, Progress, RowsError, backfill};
+pub use fields::{WithFields, with_fields};
+pub use run::{Difference, DifferenceKind, Extra, Moved, Run, RunError, RunHandle, TableVerified, Verification};
 pub use verify::{Verified, verify};
 
 use crate::key::ParseKey;
@@ -62,6 +66,13 @@ pub trait ScanRows: RowPair {
 
     /// The canonical text of a row's cohort key.
     fn key_of(&self, row: &Self::Row) -> String;
+
+    /// The names of the fields in which two rows of one row key differ, for people. Empty, the default, where fields
+    /// are not known: see [`with_fields`].
+    fn fields_that_differ(&self, source: &Self::Row, target: &Self::Row) -> Vec<String> {
+        let _ = (source, target);
+        Vec::new()
+    }
 }
 
 /// A place in a scan, in words of the store that made it.

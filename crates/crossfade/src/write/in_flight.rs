@@ -28,6 +28,11 @@ impl InFlight {
         self.stripe(bucket).fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// No dual write is under way.
+    pub(crate) fn none(&self) -> bool {
+        self.0.iter().all(|stripe| stripe.load(Ordering::SeqCst) == 0)
+    }
+
     /// No dual write of this bucket is under way.
     pub(crate) fn is_quiet(&self, bucket: Bucket) -> bool {
         self.stripe(bucket).load(Ordering::SeqCst) == 0

@@ -5,11 +5,13 @@ mod order;
 mod prepared;
 mod settle;
 mod touched;
+mod unnamed;
 
 pub(crate) use in_flight::InFlight;
-pub(crate) use order::RowOrder;
-pub use prepared::Prepared;
+pub(crate) use order::{Fence, RowOrder};
+pub use prepared::{Prepared, PreparedGroup};
 pub(crate) use touched::{KeyText, Touched};
+pub(crate) use unnamed::Unnamed;
 
 use crate::epoch::Epoch;
 use crate::key::Key;
@@ -20,7 +22,9 @@ use settle::{Ending, Mirroring};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// How a write reaches the secondary (R17).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +35,14 @@ pub enum Mirror {
     Guess,
 }
 
-/// The rows that a write touches.
+/// The rows that a write touches. What is not known beforehand conflicts with other writes of the table (R24).
 #[derive(Debug)]
 pub(crate) enum Rows {
     /// One side only: nothing to hold equal.
     NotMirrored,
     One(Touched),
     Many(Vec<Touched>),
-    /// The authority makes the row's key (R17): it is known from its answer.
+    /// The authority makes the keys of its rows (R17): they are known from its answer.
     ToCome {
         key: KeyText,
         bucket: Bucket,
@@ -72,6 +76,8 @@ pub struct WriteTicket<'a> {
     epoch: Arc<Epoch>,
     route: WriteRoute,
     rows: Rows,
+    /// The bucket of its key; none where several keys or none stand for it.
+    bucket: Option<Bucket>,
 }
 
 impl std::fmt::Debug for WriteTicket<'_> {
@@ -81,8 +87,14 @@ impl std::fmt::Debug for WriteTicket<'_> {
 }
 
 impl<'a> WriteTicket<'a> {
-    pub(crate) fn new(operation: &'a Operation, epoch: Arc<Epoch>, route: WriteRoute, rows: Rows) -> WriteTicket<'a> {
-        WriteTicket { operation, epoch, route, rows }
+    pub(crate) fn new(
+        operation: &'a Operation,
+        epoch: Arc<Epoch>,
+        route: WriteRoute,
+        rows: Rows,
+        bucket: Option<Bucket>,
+    ) -> WriteTicket<'a> {
+        WriteTicket { operation, epoch, route, rows, bucket }
     }
 
     /// The side whose answer is the caller's.
@@ -105,8 +117,9 @@ impl<'a> WriteTicket<'a> {
         self.epoch.plan.options().secondary_timeout
     }
 
-    /// Writes the authority alone. Dropped half-way, or failed without a definite refusal, the operation counts as
-    /// running until its linger has passed (R3).
+    /// Writes the authority alone. Where the other side ought to be written too ([`WriteTicket::is_mirrored`]), its rows are
+    /// marked, and a repair copies them. Dropped half-way, or failed without a definite refusal, its effect may still land
+    /// until its linger has passed: no plan that routes its key another way is acknowledged before (R3).
     ///
     /// # Errors
     /// The authority's own (P1).
@@ -116,8 +129,14 @@ impl<'a> WriteTicket<'a> {
         effect_of: fn(&E) -> Effect,
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let WriteTicket { operation, epoch, route, rows: _ } = self;
-        let ending = Ending::new(operation.inner(), epoch);
+        let WriteTicket { operation, epoch, route, rows, bucket } = self;
+        // The wrong call for a ticket that is mirrored: its rows are marked as if the secondary's write had failed.
+        let unmirrored = if route.secondary.is_some() {
+            Some(Box::new(Mirroring::begin(operation, Arc::clone(&epoch), rows, route)))
+        } else {
+            None
+        };
+        let ending = Ending::new(operation, epoch, route, bucket);
         let answer = if timed_now() {
             let began = Instant::now();
             let answer = call.await;
@@ -127,12 +146,21 @@ impl<'a> WriteTicket<'a> {
             call.await
         };
         match &answer {
-            Ok(_) => ending.known(),
+            Ok(_) => {
+                ending.known();
+                if let Some(unmirrored) = unmirrored {
+                    unmirrored.left_out();
+                }
+            }
             Err(error) => {
                 operation.stats().count(Counter::AuthorityErrors);
-                match effect_of(error) {
+                let effect = effect_of(error);
+                match effect {
                     Effect::Applied | Effect::Refused => ending.known(),
                     Effect::Unknown => drop(ending),
+                }
+                if let Some(unmirrored) = unmirrored {
+                    unmirrored.failed(effect);
                 }
             }
         }
@@ -205,6 +233,98 @@ impl<'a> WriteTicket<'a> {
         self.both(kind, effect_of, call, name, mirror_effect_of, mirror).await
     }
 
+    /// As [`WriteTicket::mirrored_new`], for a call that makes any number of rows of one cohort key: `rows` finds the keys of
+    /// all of them in the authority's answer. When the answer names none, the secondary is not called.
+    ///
+    /// # Errors
+    /// The authority's own (P1).
+    pub async fn mirrored_new_rows<T, E, I, M, S>(
+        self,
+        kind: Mirror,
+        effect_of: fn(&E) -> Effect,
+        call: impl Future<Output = Result<T, E>>,
+        rows: impl FnOnce(&T) -> I,
+        mirror_effect_of: fn(&M) -> Effect,
+        mirror: impl FnOnce(&T, Side) -> S,
+    ) -> Result<T, E>
+    where
+        I: IntoIterator<Item: Key>,
+        M: 'static,
+        S: Future<Output = Result<(), M>> + Send + 'static,
+    {
+        let name = |value: &T, writing: &mut Mirroring| writing.name_all(rows(value));
+        self.both(kind, effect_of, call, name, mirror_effect_of, mirror).await
+    }
+
+    /// As [`WriteTicket::mirrored_new`], with the authority's call on a task of its own: a caller that goes away before the
+    /// answer does not take it along, so that the row's key is always learnt. It runs in the caller's tracing span, and
+    /// without the caller's task-locals. A panic of the call is the caller's, as if it had made the call itself.
+    ///
+    /// # Errors
+    /// The authority's own (P1).
+    ///
+    /// # Panics
+    /// When the runtime of the migration ends before the answer: the write may have been done or not.
+    pub async fn mirrored_new_detached<T, E, R, M, S>(
+        self,
+        kind: Mirror,
+        effect_of: fn(&E) -> Effect,
+        call: impl Future<Output = Result<T, E>> + Send + 'static,
+        row: impl FnOnce(&T) -> R + Send + 'static,
+        mirror_effect_of: fn(&M) -> Effect,
+        mirror: impl FnOnce(&T, Side) -> S + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        R: Key,
+        M: 'static,
+        S: Future<Output = Result<(), M>> + Send + 'static,
+    {
+        let WriteTicket { operation, epoch, route, rows, bucket } = self;
+        let runtime = operation.inner().runtime.clone();
+        let operation = operation.clone();
+        let write = async move {
+            let ticket = WriteTicket { operation: &operation, epoch, route, rows, bucket };
+            ticket.mirrored_new(kind, effect_of, call, row, mirror_effect_of, mirror).await
+        };
+        detached(&runtime, write).await
+    }
+
+    /// As [`WriteTicket::mirrored_new_rows`], with the authority's call on a task of its own: see
+    /// [`WriteTicket::mirrored_new_detached`].
+    ///
+    /// # Errors
+    /// The authority's own (P1).
+    ///
+    /// # Panics
+    /// When the runtime of the migration ends before the answer: the write may have been done or not.
+    pub async fn mirrored_new_rows_detached<T, E, I, M, S>(
+        self,
+        kind: Mirror,
+        effect_of: fn(&E) -> Effect,
+        call: impl Future<Output = Result<T, E>> + Send + 'static,
+        named: impl FnOnce(&T) -> I + Send + 'static,
+        mirror_effect_of: fn(&M) -> Effect,
+        mirror: impl FnOnce(&T, Side) -> S + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        I: IntoIterator<Item: Key>,
+        M: 'static,
+        S: Future<Output = Result<(), M>> + Send + 'static,
+    {
+        let WriteTicket { operation, epoch, route, rows, bucket } = self;
+        let runtime = operation.inner().runtime.clone();
+        let operation = operation.clone();
+        let write = async move {
+            let ticket = WriteTicket { operation: &operation, epoch, route, rows, bucket };
+            ticket.mirrored_new_rows(kind, effect_of, call, named, mirror_effect_of, mirror).await
+        };
+        detached(&runtime, write).await
+    }
+
     async fn both<T, E, M, S>(
         self,
         kind: Mirror,
@@ -218,11 +338,12 @@ impl<'a> WriteTicket<'a> {
         M: 'static,
         S: Future<Output = Result<(), M>> + Send + 'static,
     {
-        let WriteTicket { operation, epoch, route, rows } = self;
+        let WriteTicket { operation, epoch, route, rows, bucket } = self;
         let Some(secondary) = route.secondary else {
-            return self_single(operation, epoch, route, effect_of, call).await;
+            let ticket = WriteTicket { operation, epoch, route, rows: Rows::NotMirrored, bucket };
+            return ticket.single(effect_of, call).await;
         };
-        let mut writing = Mirroring::begin(operation, epoch, rows, route.authority);
+        let mut writing = Mirroring::begin(operation, epoch, rows, route);
         let began = writing.clock();
         let answer = call.await;
         if let Some(began) = began {
@@ -233,10 +354,11 @@ impl<'a> WriteTicket<'a> {
                 // Making the call is user code too: a panic there must not reach the caller, whose write was accepted.
                 let made = std::panic::catch_unwind(AssertUnwindSafe(|| {
                     name(value, &mut writing);
-                    mirror(value, secondary)
+                    (!writing.wrote_no_row()).then(|| mirror(value, secondary))
                 }));
                 match made {
-                    Ok(call) => writing.mirror(operation, kind, mirror_effect_of, call).within(operation).await,
+                    Ok(Some(call)) => writing.mirror(operation, kind, mirror_effect_of, call).within(operation).await,
+                    Ok(None) => writing.nothing_written(),
                     Err(_panic) => writing.not_begun(),
                 }
             }
@@ -249,20 +371,20 @@ impl<'a> WriteTicket<'a> {
     }
 
     pub(crate) fn prepared(self) -> Prepared {
-        let WriteTicket { operation, epoch, route, rows } = self;
-        Prepared::new(operation, epoch, route, rows)
+        let WriteTicket { operation, epoch, route, rows, bucket } = self;
+        Prepared::new(operation, epoch, route, rows, bucket)
     }
 }
 
-/// A ticket that is not mirrored takes the short way, whichever door it came in by.
-async fn self_single<T, E>(
-    operation: &Operation,
-    epoch: Arc<Epoch>,
-    route: WriteRoute,
-    effect_of: fn(&E) -> Effect,
-    call: impl Future<Output = Result<T, E>>,
-) -> Result<T, E> {
-    WriteTicket { operation, epoch, route, rows: Rows::NotMirrored }.single(effect_of, call).await
+/// The answer of a write that runs on a task of its own. A panic of it is the caller's.
+async fn detached<A: Send + 'static>(runtime: &Handle, write: impl Future<Output = A> + Send + 'static) -> A {
+    match runtime.spawn(write.in_current_span()).await {
+        Ok(answer) => answer,
+        Err(ended) => match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => panic!("the runtime of the migration has ended during a write"),
+        },
+    }
 }
 
 /// What an error says about its write when nobody knows better: anything may have happened.

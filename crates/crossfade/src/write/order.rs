@@ -20,9 +20,54 @@ struct Row {
     busy: bool,
     /// Those that wait for it, first come first.
     queue: VecDeque<oneshot::Sender<()>>,
+    /// Writes that have begun and not ended: those up to the cut, and those after it.
+    until_cut: u32,
+    after_cut: u32,
+    /// A number of a write: see [`Fence`].
+    cut: u64,
+    /// Every write up to this number has ended.
+    ended: u64,
+    /// The highest fence that was asked for.
+    wanted: u64,
 }
 
+/// A place among the writes of a row. A mark keeps the fence of the moment at which it was set: the mark may be cleared
+/// only after every write that had begun by then has ended on both sides. An older mirror that lands later would make
+/// the sides differ again, and no mark would say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Fence(pub(crate) u64);
+
 impl Row {
+    /// A write of this number begins. Two counters are enough, however many writes there are: those up to the cut and
+    /// those after it.
+    fn begun(&mut self) {
+        self.after_cut += 1;
+    }
+
+    /// The write of this number has ended on both sides, or for good.
+    fn gone(&mut self, number: u64) {
+        if number <= self.cut {
+            self.until_cut = self.until_cut.saturating_sub(1);
+        } else {
+            self.after_cut = self.after_cut.saturating_sub(1);
+        }
+    }
+
+    /// Moves the cut on where nothing before it runs any more. `last` is the number of the newest write of the shard.
+    fn advance_cut(&mut self, last: u64) {
+        if self.until_cut > 0 {
+            return;
+        }
+        self.ended = self.cut;
+        if self.wanted > self.cut {
+            self.until_cut = std::mem::take(&mut self.after_cut);
+            self.cut = last;
+            if self.until_cut == 0 {
+                self.ended = last;
+            }
+        }
+    }
+
     /// An authoritative write has ended.
     fn ended(&mut self) {
         self.writing = self.writing.saturating_sub(1);
@@ -43,7 +88,12 @@ impl Row {
     }
 }
 
-type Shard = HashMap<u64, Row, BuildHasherDefault<Digested>>;
+#[derive(Debug, Default)]
+struct Shard {
+    rows: HashMap<u64, Row, BuildHasherDefault<Digested>>,
+    /// Numbers the writes of the shard's rows.
+    last: u64,
+}
 
 /// The digest of a key is its own hash.
 #[derive(Debug, Default)]
@@ -83,10 +133,41 @@ impl RowOrder {
     /// An authoritative write of the row begins.
     pub(crate) fn begin(&self, row: u64) -> Part {
         let mut shard = self.shard(row);
-        let entry = shard.entry(row).or_default();
+        shard.last += 1;
+        let number = shard.last;
+        // Every write of the row from before has ended: there was no entry.
+        let entry =
+            shard.rows.entry(row).or_insert_with(|| Row { cut: number - 1, ended: number - 1, ..Row::default() });
+        entry.begun();
         entry.writing += 1;
         entry.overlapped |= entry.writing > 1;
-        Part { row, place: Place::Writing }
+        Part { row, number, place: Place::Writing }
+    }
+
+    /// The fence of this moment: every write of the row that has begun so far is before it.
+    pub(crate) fn fence(&self, row: u64) -> Fence {
+        let mut shard = self.shard(row);
+        let last = shard.last;
+        if let Some(entry) = shard.rows.get_mut(&row) {
+            entry.wanted = entry.wanted.max(last);
+            entry.advance_cut(last);
+        }
+        Fence(last)
+    }
+
+    /// Every write of the row that had begun at the fence has ended on both sides.
+    pub(crate) fn is_past(&self, row: u64, fence: Fence) -> bool {
+        let mut shard = self.shard(row);
+        let last = shard.last;
+        let Some(entry) = shard.rows.get_mut(&row) else { return true };
+        entry.wanted = entry.wanted.max(fence.0);
+        entry.advance_cut(last);
+        entry.ended >= fence.0
+    }
+
+    /// Some write of the row is under way on a side.
+    pub(crate) fn is_busy(&self, row: u64) -> bool {
+        self.shard(row).rows.contains_key(&row)
     }
 
     /// The authority accepted the write: it takes its place among the row's secondary writes.
@@ -96,7 +177,7 @@ impl RowOrder {
             return Order::Overlapped;
         }
         let mut shard = self.shard(part.row);
-        let entry = shard.entry(part.row).or_default();
+        let entry = shard.rows.entry(part.row).or_default();
         let known = if entry.overlapped { Order::Overlapped } else { Order::Known };
         entry.ended();
         part.place = if !entry.busy {
@@ -115,25 +196,32 @@ impl RowOrder {
     /// The write has ended, wherever it was; the next one of the row may go. To end it again does nothing.
     pub(crate) fn end(&self, part: &mut Part) {
         match std::mem::replace(&mut part.place, Place::Out) {
-            Place::Out | Place::Full => {}
-            Place::Writing => self.leave(part.row, Row::ended),
-            Place::First => self.leave(part.row, Row::pass_on),
+            Place::Out => {}
+            Place::Full => self.leave(part, |_| {}),
+            Place::Writing => self.leave(part, Row::ended),
+            Place::First => self.leave(part, Row::pass_on),
             Place::Behind(mut before) => {
                 // The turn may have been handed over after the last look: closing makes that visible, then pass it on.
                 before.close();
-                if before.try_recv().is_ok() {
-                    self.leave(part.row, Row::pass_on);
-                }
+                let had_its_turn = before.try_recv().is_ok();
+                self.leave(part, |row| {
+                    if had_its_turn {
+                        row.pass_on();
+                    }
+                });
             }
         }
     }
 
-    fn leave(&self, row: u64, change: impl FnOnce(&mut Row)) {
-        let mut shard = self.shard(row);
-        if let Some(entry) = shard.get_mut(&row) {
+    fn leave(&self, part: &Part, change: impl FnOnce(&mut Row)) {
+        let mut shard = self.shard(part.row);
+        let last = shard.last;
+        if let Some(entry) = shard.rows.get_mut(&part.row) {
             change(entry);
-            if entry.writing == 0 && !entry.busy && entry.queue.is_empty() {
-                shard.remove(&row);
+            entry.gone(part.number);
+            entry.advance_cut(last);
+            if entry.until_cut == 0 && entry.after_cut == 0 {
+                shard.rows.remove(&part.row);
             }
         }
     }
@@ -152,6 +240,7 @@ pub(crate) enum Order {
 #[must_use = "its row waits until it is ended"]
 pub(crate) struct Part {
     row: u64,
+    number: u64,
     place: Place,
 }
 
@@ -175,7 +264,7 @@ pub(crate) struct QueueFull;
 impl Part {
     /// Of a row that is not being written yet.
     pub(crate) const fn none() -> Part {
-        Part { row: 0, place: Place::Out }
+        Part { row: 0, number: 0, place: Place::Out }
     }
 
     /// It need not wait for anyone.
@@ -228,7 +317,7 @@ mod tests {
         }
 
         fn is_empty(&self) -> bool {
-            self.shards.iter().all(|shard| shard.lock().unwrap().is_empty())
+            self.shards.iter().all(|shard| shard.lock().unwrap().rows.is_empty())
         }
     }
 
@@ -299,6 +388,44 @@ mod tests {
         drop(late);
         drop(turns);
         assert!(order.is_empty());
+    }
+
+    #[test]
+    fn a_fence_is_passed_when_every_earlier_write_has_ended_and_waits_for_no_later_one() {
+        let order = RowOrder::new();
+        assert!(order.is_past(7, order.fence(7)), "nothing was under way");
+        let (first, _) = order.accept(7);
+        let (second, _) = order.accept(7);
+        let early = order.fence(7);
+        let (third, _) = order.accept(7);
+        let late = order.fence(7);
+        assert!(!order.is_past(7, early) && !order.is_past(7, late));
+        drop(second);
+        assert!(!order.is_past(7, early));
+        drop(first);
+        assert!(order.is_past(7, early) && !order.is_past(7, late));
+        let (fourth, _) = order.accept(7);
+        drop(third);
+        assert!(order.is_past(7, early) && order.is_past(7, late), "the fourth began after both");
+        assert!(!order.is_past(7, order.fence(7)));
+        drop(fourth);
+        assert!(order.is_empty());
+        // The row is written again: what is before the fence has still ended.
+        let (_again, _) = order.accept(7);
+        assert!(order.is_past(7, late));
+    }
+
+    #[test]
+    fn a_row_that_is_never_idle_passes_every_fence() {
+        let order = RowOrder::new();
+        let (mut before, _) = order.accept(7);
+        for _ in 0..100 {
+            let fence = order.fence(7);
+            let (next, _) = order.accept(7);
+            assert!(!order.is_past(7, fence));
+            drop(std::mem::replace(&mut before, next));
+            assert!(order.is_past(7, fence));
+        }
     }
 
     #[tokio::test]

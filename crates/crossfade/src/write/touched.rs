@@ -3,9 +3,9 @@
 
 use super::order::{Order, Part, RowOrder};
 use crate::key::Key;
-use crate::marks::RowId;
+use crate::marks::RowRef;
+use crate::table::TableState;
 use crossfade_core::{Bucket, CohortKey, MissingKey};
-use std::sync::Arc;
 
 /// The row of a write, by its keys.
 #[derive(Debug)]
@@ -32,7 +32,24 @@ impl Touched {
     }
 
     /// Its authoritative write begins.
-    pub(crate) fn begin(&mut self, order: &RowOrder) {
+    pub(crate) fn begin(&mut self, table: &TableState) {
+        let digest = self.row.digest();
+        table.unnamed.writing(digest);
+        self.part = table.order.begin(digest);
+    }
+
+    /// A hash of its row key.
+    pub(crate) fn digest(&self) -> u64 {
+        self.row.digest()
+    }
+
+    /// Its place in the row order, for what ends it later.
+    pub(crate) fn take_place(&mut self) -> Part {
+        std::mem::replace(&mut self.part, Part::none())
+    }
+
+    /// It has a place in the row order, or gets it now.
+    pub(crate) fn begin_at(&mut self, order: &RowOrder) {
         self.part = order.begin(self.row.digest());
     }
 
@@ -61,9 +78,15 @@ impl Touched {
         self.bucket
     }
 
-    /// As marks know it.
-    pub(crate) fn id(&self) -> Arc<RowId> {
-        Arc::new(RowId { row: self.row().into(), key: self.key.as_str().into(), bucket: self.bucket })
+    /// As marks know it: to be cleared only after every write of the row that has begun by now has ended.
+    pub(crate) fn to_mark(&self, table: &TableState) -> RowRef<'_> {
+        RowRef {
+            table: table.place,
+            row: self.row(),
+            key: self.key.as_str(),
+            bucket: self.bucket,
+            fence: table.order.fence(self.row.digest()).0,
+        }
     }
 }
 
@@ -132,10 +155,10 @@ mod tests {
     }
 
     #[test]
-    fn marks_know_the_row_by_its_keys() {
+    fn a_row_without_a_key_is_refused() {
         let bucket = Bucket::new(7).unwrap();
         let touched = Touched::new("u1", &42, bucket).unwrap();
-        assert_eq!(*touched.id(), RowId { row: "42".into(), key: "u1".into(), bucket });
+        assert_eq!((touched.row(), touched.bucket()), ("42", bucket));
         assert_eq!(Touched::new("u1", "", bucket).map(drop), Err(MissingKey));
     }
 }

@@ -177,8 +177,9 @@ impl World {
         let (source, target) = (self.clone(), self.clone());
         let write = migration
             .write(&id)
-            .source(move |_: Option<()>| source.put(Side::Source, id, value))
-            .target(move |_: Option<()>| target.put(Side::Target, id, value))
+            .source(move || source.put(Side::Source, id, value))
+            .target(move || target.put(Side::Target, id, value))
+            .replay()
             .run_with(Error::Refused, effect);
         heard(write).await
     }

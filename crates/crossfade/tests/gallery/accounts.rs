@@ -38,7 +38,7 @@ pub(crate) enum AccountError {
 
 #[crossfade::dao(refused = AccountError::Refused)]
 pub(crate) trait Accounts: Send + Sync {
-    #[write(key = id)]
+    #[write(key = id, mirror = replay)]
     async fn open(&self, id: &Id<Account>, account: Account) -> Result<(), AccountError>;
     #[read(key = id)]
     async fn account(&self, id: &Id<Account>) -> Result<Option<Account>, AccountError>;

@@ -29,11 +29,11 @@ pub(crate) trait Counters {
     async fn double(&self, id: CounterId) -> Result<Counter, CounterError>;
     #[write(key = id, mirror = value(keep))]
     async fn negate(&self, id: CounterId) -> Result<Counter, CounterError>;
-    #[write(key = id)]
+    #[write(key = id, mirror = replay)]
     async fn set(&self, id: CounterId, value: i64) -> Result<(), CounterError>;
-    #[write(key = counter.id)]
+    #[write(key = counter.id, mirror = replay)]
     async fn put(&self, counter: &Counter) -> Result<(), CounterError>;
-    #[write(key = counter.id)]
+    #[write(key = counter.id, mirror = replay)]
     async fn keep(&self, counter: Counter) -> Result<(), CounterError>;
     #[read(key = id)]
     async fn value(&self, id: CounterId) -> Result<i64, CounterError>;

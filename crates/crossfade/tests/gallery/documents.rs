@@ -32,7 +32,7 @@ pub(crate) struct DocumentError(#[from] Refused);
 
 #[crossfade::dao(refused = DocumentError, name = BothDocuments)]
 pub(crate) trait Documents: Send + Sync + 'static {
-    #[write(key = id.tenant, row = *id)]
+    #[write(key = id.tenant, row = *id, mirror = replay)]
     async fn put<'d>(
         &self,
         id: &'d DocumentId,
@@ -41,11 +41,11 @@ pub(crate) trait Documents: Send + Sync + 'static {
         bytes: &[u8],
         labels: Vec<String>,
     ) -> Result<(), DocumentError>;
-    #[write(key = &id.tenant, row = (id.tenant.as_str(), id.number))]
+    #[write(key = &id.tenant, row = (id.tenant.as_str(), id.number), mirror = replay)]
     async fn replace(&self, id: DocumentId, body: Body, _: Option<u64>) -> Result<Option<Body>, DocumentError>;
     #[read(key = if tenant.is_empty() { "nobody" } else { tenant })]
     async fn sizes(&self, tenant: &str) -> Result<std::collections::BTreeMap<u32, usize>, DocumentError>;
-    #[read(key = r#type, compare = |a: &usize, b: &usize| if a.abs_diff(*b) < 2 { crossfade::compare::Comparison::Match } else { crossfade::compare::Comparison::Differ(Vec::new()) })]
+    #[read(key = r#type.to_string(), compare = |a: &usize, b: &usize| if a.abs_diff(*b) < 2 { crossfade::compare::Comparison::Match } else { crossfade::compare::Comparison::Differ(Vec::new()) })]
     async fn r#fn(&self, r#type: u8) -> Result<usize, DocumentError>;
 }
 

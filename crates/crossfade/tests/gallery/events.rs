@@ -38,13 +38,13 @@ impl EventError {
 #[crossfade::dao(refused = EventError::Refused, effect = EventError::effect)]
 pub(crate) trait EventDao {
     /// Writes an event, new or known.
-    #[write(key = event.user_id, row = event.id)]
+    #[write(key = event.user_id, row = event.id, mirror = replay)]
     async fn record(&self, event: &Event) -> Result<(), EventError>;
     #[write(key = user_id, row = id)]
     async fn amend(&self, user_id: &UserId, id: EventId, text: &str) -> Result<(), EventError>;
     #[write(key = user_id, row = id, mirror = snapshot)]
     async fn shout(&self, user_id: &UserId, id: &EventId) -> Result<(), EventError>;
-    #[write(key = user_id, row = id)]
+    #[write(key = user_id, row = id, mirror = replay)]
     async fn remove(&self, user_id: &UserId, id: EventId) -> Result<(), EventError>;
     #[read(key = user_id, compare = crossfade::compare::unordered(|event: &Event| event.id))]
     async fn events_of(&self, user_id: &UserId) -> Result<Vec<Event>, EventError>;

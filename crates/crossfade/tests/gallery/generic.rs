@@ -21,7 +21,7 @@ where
 
     const WIDE: bool = WIDTH > 1;
 
-    #[write(key = row.id())]
+    #[write(key = row.id(), mirror = replay)]
     async fn put(&self, row: R, stamp: Self::Stamp) -> Result<Self::Stamp, Self::Error>;
     #[read(key = id)]
     async fn get<'a>(&'a self, id: &'a R::Id) -> Result<Option<(R, Self::Stamp)>, Self::Error>;

@@ -33,7 +33,7 @@ pub(crate) struct Row {
 pub(crate) trait Hidden {
     #[write(key = ids.id, mirror = value(put))]
     async fn make(&self, ids: &Row) -> std::result::Result<Row, crossfade::Refused>;
-    #[write(key = row.id)]
+    #[write(key = row.id, mirror = replay)]
     async fn put(&self, row: &Row) -> std::result::Result<(), crossfade::Refused>;
     #[write(key = id, mirror = snapshot)]
     async fn touch(&self, id: u32) -> std::result::Result<(), crossfade::Refused>;

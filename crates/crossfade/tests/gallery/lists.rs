@@ -18,9 +18,9 @@ pub(crate) struct ListError(Option<Refused>);
 
 #[crossfade::dao(refused = |refused| ListError(Some(refused)))]
 pub(crate) trait Lists {
-    #[write(keys = items, key = each.owner, row = each.id)]
+    #[write(keys = items, key = each.owner, row = each.id, mirror = replay)]
     async fn put_all(&self, items: &[Item]) -> Result<(), ListError>;
-    #[write(keys = items, key = each.owner.as_str(), row = each.id)]
+    #[write(keys = items, key = each.owner.as_str(), row = each.id, mirror = replay)]
     async fn take_all(&self, items: Vec<Item>, note: String) -> Result<u64, ListError>;
     #[read(keys = owners, compare = crossfade::compare::unordered(|item: &Item| item.id))]
     async fn of_owners(&self, owners: &[String]) -> Result<Vec<Item>, ListError>;
@@ -108,9 +108,9 @@ async fn lists_pass_through_every_stage() {
 
 #[crossfade::dao(refused = |refused| ListError(Some(refused)))]
 pub(crate) trait Archive {
-    #[write(key = item.owner, row = item.id)]
+    #[write(key = item.owner, row = item.id, mirror = replay)]
     async fn add(&self, item: &Item) -> Result<(), ListError>;
-    #[write(whole)]
+    #[write(whole, mirror = replay)]
     async fn purge(&self, text: &str) -> Result<u64, ListError>;
     #[read(whole)]
     async fn total(&self) -> Result<usize, ListError>;

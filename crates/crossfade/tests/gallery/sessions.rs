@@ -26,12 +26,16 @@ type Result<T> = std::result::Result<T, SessionError>;
 #[crossfade::dao]
 #[async_trait]
 pub(crate) trait Sessions: Send + Sync {
-    #[write(key = session.token)]
+    #[write(key = session.token, mirror = replay)]
     async fn open(&self, session: Session) -> Result<()>;
     #[write(key = token)]
     async fn visit(&self, token: &str, page: Option<&str>, tags: &[String]) -> Result<()>;
     #[read(key = token)]
     async fn session(&self, token: &str) -> Result<Session>;
+    #[snapshot]
+    async fn snapshot(&self, token: &str) -> std::result::Result<Option<Session>, SessionError>;
+    #[restore]
+    async fn restore(&self, token: &str, seen: Option<&Session>, row: Option<&Session>) -> Result<bool>;
     #[source_only]
     fn name(&self) -> &'static str;
     /// A body of its own stays as it is.
@@ -59,6 +63,20 @@ impl Sessions for Memory {
     }
     async fn session(&self, token: &str) -> Result<Session> {
         self.1.lock().unwrap().get(token).cloned().ok_or(SessionError::Ended)
+    }
+    async fn snapshot(&self, token: &str) -> std::result::Result<Option<Session>, SessionError> {
+        Ok(self.1.lock().unwrap().get(token).cloned())
+    }
+    async fn restore(&self, token: &str, seen: Option<&Session>, row: Option<&Session>) -> Result<bool> {
+        let mut sessions = self.1.lock().unwrap();
+        if sessions.get(token) != seen {
+            return Ok(false);
+        }
+        match row {
+            Some(row) => sessions.insert(token.to_owned(), row.clone()),
+            None => sessions.remove(token),
+        };
+        Ok(true)
     }
     fn name(&self) -> &'static str {
         self.0

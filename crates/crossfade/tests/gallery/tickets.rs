@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Key)]
 pub(crate) struct TicketId(u64);
@@ -39,7 +40,7 @@ pub(crate) trait Tickets {
     async fn open(&self, user: &str, text: &str) -> Result<Ticket, TicketError>;
     #[write(key = user, row = answer, mirror = snapshot)]
     async fn reopen(&self, user: String) -> Result<TicketId, TicketError>;
-    #[write(key = ticket.user, row = ticket.id)]
+    #[write(key = ticket.user, row = ticket.id, mirror = replay)]
     async fn put(&self, ticket: &Ticket) -> Result<(), TicketError>;
     #[read(key = user)]
     async fn tickets_of(&self, user: &str) -> Result<Vec<Ticket>, TicketError>;
@@ -55,6 +56,9 @@ struct Memory {
     next: AtomicU64,
     /// Puts are forgotten, though they answer well.
     forgetful: bool,
+    /// An insert that says `slow` announces itself on the first and waits for the second.
+    begun: Notify,
+    go_on: Notify,
 }
 
 impl Memory {
@@ -73,13 +77,19 @@ impl Tickets for Memory {
         if text == "lost" {
             return Err(TicketError::Lost);
         }
+        assert!(text != "panic", "on purpose");
+        if text == "slow" {
+            self.begun.notify_one();
+            self.go_on.notified().await;
+        }
         let id = TicketId(self.next.fetch_add(1, Ordering::Relaxed));
         let ticket = Ticket { id, user: user.to_owned(), text: text.to_owned() };
         self.rows().insert(id, ticket.clone());
         Ok(ticket)
     }
     async fn reopen(&self, user: String) -> Result<TicketId, TicketError> {
-        Ok(self.open(&user, "again").await?.id)
+        let text = if user == "slow" { "slow" } else { "again" };
+        Ok(self.open(&user, text).await?.id)
     }
     async fn put(&self, ticket: &Ticket) -> Result<(), TicketError> {
         if !self.forgetful {
@@ -152,4 +162,48 @@ async fn an_id_that_was_never_learnt_makes_everything_suspect() {
     dao.open("ada", "lost").await.unwrap_err();
     assert!(migration.observe().everything_suspect);
     assert_eq!(migration.marks(), []);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_during_the_insert_leaves_no_doubt() {
+    let (migration, control) = migration("tickets", false).await;
+    let (source, target) = (Arc::new(Memory::from(7)), Arc::new(Memory::default()));
+    let dao = MigratingTickets::from_arcs(source.clone(), target.clone(), migration.clone());
+    control.advance(Position::at(Stage::DualWrite)).await.unwrap();
+    // The request is cancelled while the database makes the id: once by a mirrored value, once by a copy.
+    for (place, begin) in [true, false].into_iter().enumerate() {
+        let call = async {
+            if begin { drop(dao.open("ada", "slow").await) } else { drop(dao.reopen("slow".to_owned()).await) }
+        };
+        tokio::select! {
+            biased;
+            () = call => panic!("nothing lets it go on"),
+            () = source.begun.notified() => {}
+        }
+        source.go_on.notify_one();
+        let inserted = async {
+            while source.rows().len() == place {
+                tokio::task::yield_now().await;
+            }
+        };
+        assert!(
+            tokio::time::timeout(Duration::from_secs(5), inserted).await.is_ok(),
+            "the insert went with its caller"
+        );
+        migration.drain(Duration::from_secs(5)).await;
+        let seen = migration.observe();
+        assert_eq!((seen.everything_suspect, seen.total(|seen| seen.marked)), (false, 0), "{seen:?}");
+        assert_eq!(*source.rows(), *target.rows());
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_authority_during_the_insert_reaches_the_caller() {
+    let (migration, control) = migration("tickets", false).await;
+    let dao = MigratingTickets::new(Memory::from(7), Memory::default(), migration.clone());
+    control.advance(Position::at(Stage::DualWrite)).await.unwrap();
+    let open = std::panic::AssertUnwindSafe(dao.open("ada", "panic"));
+    let panic = futures::FutureExt::catch_unwind(open).await.map(drop).unwrap_err();
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
+    assert!(migration.observe().everything_suspect, "an id may have been made");
 }

@@ -115,6 +115,11 @@ impl Store {
         self.with_fault(move |rows| drop(rows.remove(&id))).await
     }
 
+    /// Deletes the rows with this value: a predicate, not a key.
+    pub(crate) async fn delete_value(self: Arc<Self>, value: &'static str) -> Result<(), Error> {
+        self.with_fault(move |rows| rows.retain(|_, row| row != value)).await
+    }
+
     pub(crate) async fn read(self: Arc<Self>, id: u64) -> Result<Option<String>, Error> {
         self.with_fault(move |rows| rows.get(&id).cloned()).await
     }
@@ -154,8 +159,9 @@ impl Pair {
         let (ours, theirs) = (value.to_owned(), value.to_owned());
         migration
             .write(&id)
-            .source(move |_: Option<()>| source.put(id, ours))
-            .target(move |_: Option<()>| target.put(id, theirs))
+            .source(move || source.put(id, ours))
+            .target(move || target.put(id, theirs))
+            .replay()
             .run_with(Error::Refused, effect)
             .await
     }
@@ -164,8 +170,9 @@ impl Pair {
         let (source, target) = (self.on(Side::Source), self.on(Side::Target));
         migration
             .write(&id)
-            .source(move |_: Option<()>| source.delete(id))
-            .target(move |_: Option<()>| target.delete(id))
+            .source(move || source.delete(id))
+            .target(move || target.delete(id))
+            .replay()
             .run_with(Error::Refused, effect)
             .await
     }
@@ -179,6 +186,10 @@ impl Pair {
             .compare(crossfade::compare::fields())
             .run(Error::Refused)
             .await
+    }
+
+    pub(crate) fn get_count(&self) -> usize {
+        self.source.rows.lock().unwrap().len()
     }
 
     pub(crate) fn equal(&self) -> bool {

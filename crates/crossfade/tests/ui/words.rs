@@ -11,6 +11,12 @@ trait NoValue {}
 #[crossfade::dao(name = A, name = B)]
 trait Twice {}
 
+#[crossfade::dao(table = orders)]
+trait TableWithoutQuotes {}
+
+#[crossfade::dao(table = "")]
+trait TableWithoutName {}
+
 #[crossfade::dao(refused = std::convert::identity)]
 trait Words {
     #[read(user = user_id)]

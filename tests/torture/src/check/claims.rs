@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub(super) fn check(row: &str, story: &Story, around: &Circumstances, say: &mut impl FnMut(&'static str, String)) {
     let owner = |act: &Act| match act {
         Act::Claim(owner) => Some(owner.clone()),
-        Act::Put(_) | Act::Delete | Act::Increment => None,
+        Act::Put(_) | Act::Create(_) | Act::Delete | Act::Increment | Act::Sweep(_) => None,
     };
     let tried = |name: &str, until: u64| {
         let one = |write: &crate::history::Written| {

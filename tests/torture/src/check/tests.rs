@@ -199,3 +199,49 @@ fn a_staircase_knows_the_greatest_so_far() {
     assert_eq!([0, 1, 5, 8, 9].map(|limit| stairs.up_to(limit)), [None, Some(9), Some(9), Some(9), Some(20)]);
     assert_eq!(stairs.0.first().copied().unwrap(), (1, 9));
 }
+
+#[test]
+fn an_order_is_read_as_it_was_created_whatever_became_of_the_answer() {
+    let created = |begin, answer| wrote(begin, Act::Create(format!("v{begin}")), answer);
+    let answered = created(10, Some((20, Outcome::Done("42".into()))));
+    let open = created(12, Some((22, Outcome::Unknown)));
+    let stories = |reads: Vec<Looked>| {
+        BTreeMap::from([
+            (CREATED.to_owned(), Story { writes: vec![answered.clone(), open.clone()], reads: Vec::new() }),
+            ("orders/42".to_owned(), Story { writes: vec![answered.clone()], reads: reads.clone() }),
+            ("orders/44".to_owned(), Story { writes: Vec::new(), reads }),
+        ])
+    };
+    let found = |value: &str| {
+        let found = check(&stories(vec![look(30, 31, seen(value, 0))]), &Circumstances::default());
+        found.into_iter().map(|violation| violation.row).collect::<Vec<_>>()
+    };
+    assert_eq!(found("v10"), ["orders/44"], "somebody else's row");
+    assert_eq!(found("v12"), Vec::<String>::new(), "nobody knows where it went");
+    assert_eq!(found("v99"), ["orders/42", "orders/44"], "nobody wrote it");
+    let none = check(&stories(vec![look(30, 31, None)]), &Circumstances::default());
+    assert_eq!(none.len(), 1, "an acknowledged order is lost: {none:?}");
+    let mut twice = stories(Vec::new());
+    twice.get_mut("orders/42").unwrap().writes.push(done(40, 50, Act::Create("other".into()), "42"));
+    assert_eq!(check(&twice, &Circumstances::default()).len(), 1);
+}
+
+#[test]
+fn a_sweep_deletes_what_had_expired_and_nothing_else() {
+    let swept = done(100, 120, Act::Sweep(100), "-");
+    let of = |value: &str, reads: Vec<Looked>| {
+        let stories = BTreeMap::from([
+            (SWEPT.to_owned(), Story { writes: vec![swept.clone()], reads: Vec::new() }),
+            ("sessions/r1.0".to_owned(), Story { writes: vec![put(10, 20, value)], reads }),
+        ]);
+        check(&stories, &Circumstances::default()).into_iter().map(|violation| violation.promise).collect::<Vec<_>>()
+    };
+    let gone = || vec![look(130, 131, None)];
+    let there = |value: &str| vec![look(130, 131, seen(value, 0))];
+    assert!(of("a~90", gone()).is_empty());
+    assert_eq!(of("a~90", there("a~90")), ["P2"]);
+    assert_eq!(of("a~105", gone()), ["P4"]);
+    assert!(of("a~105", there("a~105")).is_empty());
+    assert_eq!(of("a~90", vec![look(50, 60, None)]), ["P4"]);
+    assert!(of("a~90", vec![look(110, 111, None)]).is_empty());
+}

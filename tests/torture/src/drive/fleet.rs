@@ -1,6 +1,8 @@
 //! The processes of the run: started, ordered about, stopped in mid-write, killed.
 
+use super::proxy::{Proxy, Weather};
 use super::world::{Ground, World};
+use crate::broken::{Broken, VARIABLE};
 use crate::clock::now;
 use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -8,6 +10,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -44,15 +47,25 @@ impl Process {
     /// Starts this program again, in another role.
     pub(crate) fn start(ground: &Ground, name: &str, arguments: &[String]) -> anyhow::Result<Process> {
         let program = std::env::current_exe().context("this program does not find itself")?;
+        Process::start_other(ground, &program, name, arguments)
+    }
+
+    /// Starts another program.
+    pub(crate) fn start_other(
+        ground: &Ground,
+        program: &Path,
+        name: &str,
+        arguments: &[String],
+    ) -> anyhow::Result<Process> {
         let log = ground.folder.join("logs").join(format!("{name}.log"));
         let clock = ground.faketime.as_ref().filter(|_| MOVED.iter().any(|kind| name.starts_with(kind)));
         let clock = clock.map(|library| wall_clock(ground, name, library)).transpose()?;
         let mut child = Command::new(program)
             .args(arguments)
             .env("RUST_LOG", "info,crossfade=debug,crossfade_server=debug,crossfade_torture=debug")
-            .env_remove("CROSSFADE_BROKEN")
+            .env_remove(VARIABLE)
             .envs(clock.into_iter().flatten())
-            .envs(ground.broken.iter().map(|name| ("CROSSFADE_BROKEN", name)))
+            .envs(ground.broken.map(|variant| (VARIABLE, variant.name())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&log).context("no log")?)
@@ -61,6 +74,11 @@ impl Process {
             .with_context(|| format!("{name} does not start"))?;
         let lines = BufReader::new(child.stdout.take().context("no output")?).lines();
         Ok(Process { name: name.to_owned(), input: child.stdin.take(), child, lines })
+    }
+
+    /// How the control plane knows a run of the command: by its kind and this number.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// The next line that it says.
@@ -94,6 +112,11 @@ impl Process {
         now()
     }
 
+    /// The exit code of a program that has ended by itself.
+    pub(crate) async fn exit_code(&mut self) -> Option<i32> {
+        self.child.wait().await.ok()?.code()
+    }
+
     /// Waits for its end.
     pub(crate) async fn ended(&mut self, within: Duration) -> anyhow::Result<()> {
         self.input.take();
@@ -113,10 +136,25 @@ pub(crate) struct App {
 impl App {
     /// Starts one and lets it work.
     pub(crate) async fn start(world: &World) -> anyhow::Result<App> {
+        App::start_with(world, &[]).await
+    }
+
+    /// Starts one whose DAO of the sessions gives the library no rows, and lets it work (R25).
+    pub(crate) async fn start_bare(world: &World) -> anyhow::Result<App> {
+        App::start_with(world, &["--bare"]).await
+    }
+
+    async fn start_with(world: &World, flags: &[&str]) -> anyhow::Result<App> {
         let (number, history) = world.history();
         let name = format!("app{number}");
         let mut arguments = vec!["app".to_owned()];
         arguments.extend(world.places("app.token"));
+        if world.ground.broken == Some(Broken::NoBarrier) {
+            // Its plans come late, each instance's at another time.
+            let late = Proxy::start(world.plane_address()?).await?;
+            late.set(Weather::LateAnswers(Duration::from_millis(number as u64 % 7 * 100)));
+            arguments.extend(["--server".to_owned(), format!("http://127.0.0.1:{}", late.port)]);
+        }
         let more = [
             ("--number", number.to_string()),
             ("--seed", world.ground.seed.to_string()),
@@ -125,7 +163,10 @@ impl App {
             ("--workers", world.workers.to_string()),
         ];
         arguments.extend(more.into_iter().flat_map(|(name, value)| [name.to_owned(), value]));
-        let mut process = Process::start(&world.ground, &name, &arguments)?;
+        arguments.extend(flags.iter().map(|flag| (*flag).to_owned()));
+        let mut ground = world.ground.clone();
+        ground.broken = ground.broken.filter(|variant| *variant != Broken::InsertIfAbsent);
+        let mut process = Process::start(&ground, &name, &arguments)?;
         let said = process.said(Duration::from_secs(190)).await;
         if let Err(error) = said {
             // It may have joined the fleet all the same.
@@ -133,7 +174,18 @@ impl App {
             return Err(error);
         }
         process.order("go", Duration::from_secs(10)).await?;
-        Ok(App { process, number })
+        let mut app = App { process, number };
+        app.sweep(world).await?;
+        Ok(app)
+    }
+
+    /// Tells it whether expired sessions are deleted now.
+    pub(crate) async fn sweep(&mut self, world: &World) -> anyhow::Result<()> {
+        if world.ground.whole {
+            let order = if world.sweeping.load(Ordering::SeqCst) { "sweep" } else { "no-sweep" };
+            self.process.order(order, Duration::from_secs(60)).await?;
+        }
+        Ok(())
     }
 
     /// kill -9.

@@ -8,7 +8,7 @@ use anyhow::Context;
 use rustix::process::Signal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Which trouble.
@@ -26,6 +26,12 @@ pub(crate) enum Mood {
 pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Duration, mood: Mood) -> anyhow::Result<()> {
     let mut dice = Dice::new(world.ground.seed ^ 0x6e65);
     let mut deck = Vec::new();
+    // Until there is something to lose, or a fifth of the run is over.
+    let calm = Duration::from_secs(world.ground.seconds / 5);
+    while mood == Mood::Storm && world.began.elapsed() < calm && of(&world.counts.authority_moves) == 0 {
+        tokio::time::sleep(millis(200)).await;
+    }
+    let mut outages = outages(&mut dice, world.ground.seconds);
     loop {
         let pause = u64::try_from(every.as_millis()).unwrap_or(1_000);
         tokio::time::sleep(Duration::from_millis(pause / 2 + dice.below(pause.max(1)))).await;
@@ -40,6 +46,13 @@ pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Durati
         }
         if mood == Mood::Late {
             weather(&world, side, Weather::Delay(millis(1_000 + dice.below(500))), millis(200 + dice.below(300))).await;
+            continue;
+        }
+        if let Some(next) = outages.last().filter(|next| world.began.elapsed() >= next.after) {
+            let next = *next;
+            outages.pop();
+            count(&world.counts.outages);
+            weather(&world, next.side, Weather::Refuse, next.lasts).await;
             continue;
         }
         if deck.is_empty() {
@@ -63,6 +76,27 @@ pub(crate) async fn run(world: Arc<World>, force: Arc<AtomicBool>, every: Durati
             Trouble::Force => force.store(true, Ordering::Relaxed),
         }
     }
+}
+
+/// One side is away for long: marks pile up, or nothing is answered at all.
+#[derive(Debug, Clone, Copy)]
+struct Outage {
+    after: Duration,
+    side: usize,
+    lasts: Duration,
+}
+
+/// One of each side in a long run, one in a short one; the first is the last of the list. Two minutes, or a sixth of the
+/// run where that is less.
+fn outages(dice: &mut Dice, seconds: u64) -> Vec<Outage> {
+    let lasts = Duration::from_secs((seconds / 6).min(120));
+    let first = usize::from(dice.percent(50));
+    let at = |percent| Duration::from_secs(seconds * percent / 100);
+    let mut outages = vec![Outage { after: at(30), side: first, lasts }];
+    if seconds >= 300 {
+        outages.insert(0, Outage { after: at(60), side: 1 - first, lasts });
+    }
+    outages
 }
 
 /// A card of the nemesis.
@@ -106,6 +140,10 @@ fn shuffled(dice: &mut Dice) -> Vec<Trouble> {
         deck.swap(last, usize::try_from(dice.below(last as u64 + 1)).unwrap_or(last));
     }
     deck
+}
+
+fn of(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }
 
 fn millis(millis: u64) -> Duration {

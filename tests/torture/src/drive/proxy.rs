@@ -20,6 +20,8 @@ pub(crate) enum Weather {
     Refuse,
     /// Requests arrive this much later, also when the caller has given up and gone.
     Delay(Duration),
+    /// Answers arrive this much later.
+    LateAnswers(Duration),
     /// Requests arrive; the connection breaks before their answer.
     DropAnswers,
     /// Nothing moves any more, and nobody is told; what was under way is lost when it ends.
@@ -68,7 +70,7 @@ async fn carry(client: TcpStream, upstream: SocketAddr, sky: Arc<Sky>) {
     match sky.now() {
         Weather::Refuse => return,
         Weather::HalfOpen => return stuck(&sky).await,
-        Weather::Fair | Weather::Delay(_) | Weather::DropAnswers => {}
+        Weather::Fair | Weather::Delay(_) | Weather::LateAnswers(_) | Weather::DropAnswers => {}
     }
     let Ok(server) = TcpStream::connect(upstream).await else { return };
     // Without it small packets wait for one another; nothing depends on it.
@@ -92,7 +94,7 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, sky: &Sky) {
             break;
         }
         match sky.now() {
-            Weather::Fair | Weather::DropAnswers => {}
+            Weather::Fair | Weather::LateAnswers(_) | Weather::DropAnswers => {}
             Weather::Delay(late) => tokio::time::sleep(late).await,
             Weather::Refuse => return,
             Weather::HalfOpen => return stuck(sky).await,
@@ -112,6 +114,7 @@ async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, sky: &Sky) {
         }
         match sky.now() {
             Weather::Fair | Weather::Delay(_) => {}
+            Weather::LateAnswers(late) => tokio::time::sleep(late).await,
             Weather::Refuse | Weather::DropAnswers => return,
             Weather::HalfOpen => return stuck(sky).await,
         }

@@ -1,17 +1,18 @@
 //! A quiet moment: nothing is under way, and both databases are read by plain SQL, past everything that is tested.
 
-use super::operator::{Operator, converge, position};
+use super::operator::{Converged, Operator, comparable, converge, position};
 use super::proxy::Weather;
 use super::world::{World, count};
 use crate::check::{Circumstances, Quiet, Violation, check};
 use crate::clock::now;
-use crate::dao::{Row, RowId};
+use crate::dao::{Row, TABLES, named};
 use crate::history::{Outcome, Seen, Written};
 use crate::roles::DRAINED_WITHIN;
 use crate::roles::app::plain;
 use crate::stores::dump;
 use anyhow::Context;
-use crossfade_core::{CohortKey, Plan, Side, Stage};
+use crossfade_api::wire::EvidenceDoc;
+use crossfade_core::{CohortKey, Plan, Side, Verdict};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,11 +20,11 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// What a quiet moment showed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shown {
     pub(crate) violations: Vec<Violation>,
-    /// Both sides were to be equal, and were.
-    pub(crate) equal: bool,
+    /// Both sides were to be equal, and were; or why nobody knows.
+    pub(crate) equal: Result<(), String>,
     /// A check of every history under way: they are long, and nobody stands still for it.
     histories: Option<JoinHandle<Vec<Violation>>>,
 }
@@ -57,6 +58,12 @@ fn judge(world: &World, around: &Circumstances) -> Vec<Violation> {
     violations
 }
 
+impl Default for Shown {
+    fn default() -> Shown {
+        Shown { violations: Vec::new(), equal: Err("both sides were never compared".to_owned()), histories: None }
+    }
+}
+
 impl Shown {
     /// Waits for what the histories show, while everybody works on.
     pub(crate) async fn judged(mut self) -> anyhow::Result<Shown> {
@@ -70,6 +77,15 @@ impl Shown {
     pub(crate) fn is_judged(&self) -> bool {
         self.histories.as_ref().is_none_or(JoinHandle::is_finished)
     }
+}
+
+/// Whether every dual write was checked since the first one, or since the verification that passed last.
+fn checked(world: &World, evidence: &EvidenceDoc) -> bool {
+    let Some(full) = evidence.full_checks_since else { return false };
+    let since = [Some(full), evidence.dual_write_since, evidence.last_repair].into_iter().flatten().max();
+    let verified = evidence.verification.as_ref().filter(|seen| seen.verdict == Verdict::Verified);
+    // A broken variant is checked from the first dual write on.
+    world.ground.broken.is_some() || verified.is_some_and(|seen| since.is_some_and(|since| seen.began > since))
 }
 
 pub(crate) async fn moment(world: &Arc<World>, operator: &Operator, depth: Depth) -> anyhow::Result<Shown> {
@@ -107,13 +123,15 @@ pub(crate) async fn moment(world: &Arc<World>, operator: &Operator, depth: Depth
     let mirrored = earlier.is_mirrored() && later.is_mirrored();
     let complete = matches!(status.evidence.backfill.state, crossfade_core::BackfillState::Complete(_));
     let status_now = &status.evidence;
-    // Every dual write was checked since the first one: without a mark or a suspect nothing can differ any more.
+    // Every dual write was checked since a moment when both sides were equal: without a mark or a suspect nothing can differ any more.
     let trusted = mirrored
         && complete
         && marks == 0
         && status_now.marks == 0
         && status_now.suspects.is_empty()
-        && status_now.full_checks_since.is_some()
+        && checked(world, status_now)
+        // A table in doubt has rows that may differ without a mark (R24).
+        && status.gate.blockers.iter().all(|blocker| blocker.code != "table-suspect")
         && status_now.waived_since.is_none()
         && !world.anybody_dead().await?;
     if trusted {
@@ -125,19 +143,28 @@ pub(crate) async fn moment(world: &Arc<World>, operator: &Operator, depth: Depth
                     "{} rows differ at `{}` though none is marked and nobody is suspect, {} among them",
                     differing.len(),
                     status.position,
-                    first.0
+                    first
                 ),
             );
         }
     }
-    let comparable = depth == Depth::Whole && mirrored && (complete || later <= Stage::Shadow);
-    if comparable && !converge(world, operator).await? {
-        say("P3", "repairs and verifications do not come to an end".to_owned());
-    }
+    let here = comparable(&here, &status_now.backfill.state);
+    let compared = match (depth, here) {
+        (Depth::Glance, _) => Err("this was a glance only".to_owned()),
+        (Depth::Whole, Err(why)) => Err(why),
+        (Depth::Whole, Ok(())) => match converge(world, operator).await? {
+            Converged::Equal => Ok(()),
+            Converged::Never => {
+                say("P3", "rows differ after repair upon repair".to_owned());
+                Ok(())
+            }
+            Converged::Unknown(why) => Err(why),
+        },
+    };
     let status = operator.settle(world).await?;
     let at = now();
     let sides = sides(world).await?;
-    if comparable {
+    if compared.is_ok() {
         count(&world.counts.compares);
         let differing = differing(&sides);
         if let Some(first) = differing.first() {
@@ -147,21 +174,26 @@ pub(crate) async fn moment(world: &Arc<World>, operator: &Operator, depth: Depth
                     "{} rows differ at `{}` after everything was verified, {} among them",
                     differing.len(),
                     status.position,
-                    first.0
+                    first
                 ),
             );
         }
-        shown.equal = differing.is_empty();
+        let unequal = || format!("{} rows differ", differing.len());
+        shown.equal = if differing.is_empty() { Ok(()) } else { Err(unequal()) };
+    } else {
+        shown.equal = compared;
     }
     let plan = Plan::new(status.publication.plan.clone())?;
     let mut rows = BTreeMap::new();
-    for id in sides[0].keys().chain(sides[1].keys()) {
-        let side = match plan.decide(CohortKey::new(id.group())?).stage.authority() {
+    for (name, (table, row)) in sides[0].iter().chain(&sides[1]) {
+        let owner = row.count.to_string();
+        let key = if *table == "orders" { owner.as_str() } else { row.id.group() };
+        let side = match plan.decide(CohortKey::new(key)?).stage.authority() {
             Side::Source => &sides[0],
             Side::Target => &sides[1],
         };
-        if let Some(row) = side.get(id) {
-            rows.insert(id.0.clone(), Seen { value: plain(&world.ground.secret, &row.value), count: row.count });
+        if let Some((_, row)) = side.get(name) {
+            rows.insert(name.clone(), Seen { value: plain(&world.ground.secret, &row.value), count: row.count });
         }
     }
     world.around().quiet.push(Quiet { at, rows });
@@ -180,19 +212,24 @@ pub(crate) async fn moment(world: &Arc<World>, operator: &Operator, depth: Depth
     Ok(shown)
 }
 
-type Sides = [BTreeMap<RowId, Row>; 2];
+/// Every row of both sides, by the name that histories give it.
+type Sides = [BTreeMap<String, (&'static str, Row)>; 2];
 
 async fn sides(world: &World) -> anyhow::Result<Sides> {
     let [source, target] = &world.databases;
-    Ok([by_id(dump(&source.url).await?), by_id(dump(&target.url).await?)])
+    Ok([side(&source.url).await?, side(&target.url).await?])
 }
 
-fn differing(sides: &Sides) -> Vec<RowId> {
+fn differing(sides: &Sides) -> Vec<String> {
     let [source, target] = sides;
-    let ids: std::collections::BTreeSet<&RowId> = source.keys().chain(target.keys()).collect();
+    let ids: std::collections::BTreeSet<&String> = source.keys().chain(target.keys()).collect();
     ids.into_iter().filter(|id| source.get(*id) != target.get(*id)).cloned().collect()
 }
 
-fn by_id(rows: Vec<Row>) -> BTreeMap<RowId, Row> {
-    rows.into_iter().map(|row| (row.id.clone(), row)).collect()
+async fn side(url: &str) -> anyhow::Result<BTreeMap<String, (&'static str, Row)>> {
+    let mut rows = BTreeMap::new();
+    for table in TABLES {
+        rows.extend(dump(url, table).await?.into_iter().map(|row| (named(table, &row.id), (table, row))));
+    }
+    Ok(rows)
 }

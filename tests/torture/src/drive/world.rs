@@ -3,6 +3,8 @@
 use super::fleet::{App, Process};
 use super::proxy::Proxy;
 use super::servers::Database;
+use super::shipped::Shipped;
+use crate::broken::Broken;
 use crate::check::{Circumstances, LINGER};
 use crate::clock::now;
 use crate::history::Library;
@@ -36,6 +38,9 @@ pub(crate) struct Counts {
     pub(crate) verifications: AtomicU64,
     pub(crate) repairs: AtomicU64,
     pub(crate) compares: AtomicU64,
+    pub(crate) outages: AtomicU64,
+    /// Moves that a gate refused while an instance could not check a table.
+    pub(crate) unchecked_refused: AtomicU64,
 }
 
 pub(crate) fn count(counter: &AtomicU64) {
@@ -48,7 +53,11 @@ pub(crate) struct Ground {
     pub(crate) folder: PathBuf,
     pub(crate) seed: u64,
     /// The broken variant of the library that all processes run.
-    pub(crate) broken: Option<String>,
+    pub(crate) broken: Option<Broken>,
+    /// How long the run is.
+    pub(crate) seconds: u64,
+    /// Expired sessions are deleted by a predicate, so the plan crosses shadow and live in one step (R18).
+    pub(crate) whole: bool,
     pub(crate) quiet: bool,
     pub(crate) secret: String,
     /// What moves a process's wall clock, where that is there.
@@ -70,6 +79,8 @@ pub(crate) struct World {
     pub(crate) plane: Plane,
     pub(crate) databases: [Database; 2],
     pub(crate) proxies: [Proxy; 2],
+    /// Runs of the data side are the command's, where it can do them.
+    pub(crate) shipped: Option<Shipped>,
     pub(crate) counts: Counts,
     /// The fleet; taken while something is done to one of its processes.
     pub(crate) apps: tokio::sync::Mutex<Vec<App>>,
@@ -82,11 +93,15 @@ pub(crate) struct World {
     histories: Mutex<Vec<PathBuf>>,
     library: Mutex<Library>,
     around: Mutex<Circumstances>,
+    /// Whether expired sessions are deleted now: the operator pauses that from before a verification until after a move.
+    pub(crate) sweeping: AtomicBool,
     /// The control plane was restored from an older copy, and nothing was verified since.
     restored: AtomicBool,
     /// How often it was restored.
     lives: AtomicU64,
     numbers: AtomicU64,
+    /// What was said last: what a run that does not end was at.
+    said: Mutex<String>,
 }
 
 /// Whom everybody talks to.
@@ -109,6 +124,7 @@ impl World {
             plane,
             databases,
             proxies,
+            shipped: None,
             counts: Counts::default(),
             apps: tokio::sync::Mutex::default(),
             server: tokio::sync::Mutex::default(),
@@ -117,9 +133,11 @@ impl World {
             histories: Mutex::default(),
             library: Mutex::default(),
             around: Mutex::default(),
+            sweeping: AtomicBool::new(true),
             restored: AtomicBool::new(false),
             lives: AtomicU64::new(0),
             numbers: AtomicU64::new(1),
+            said: Mutex::default(),
         }
     }
 
@@ -176,15 +194,25 @@ impl World {
         }
     }
 
+    pub(crate) fn plane_address(&self) -> anyhow::Result<std::net::SocketAddr> {
+        Ok(self.plane_url.trim_start_matches("http://").parse()?)
+    }
+
     pub(crate) fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A line for people.
     pub(crate) fn say(&self, what: &str) {
+        what.clone_into(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner));
         if !self.ground.quiet {
             eprintln!("{:7.2}  {what}", self.began.elapsed().as_secs_f64());
         }
+    }
+
+    /// The line that was said last.
+    pub(crate) fn last_said(&self) -> String {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Where everything is, as arguments of a role, with the token in this file.

@@ -15,8 +15,8 @@ pub(crate) const DRAINED_WITHIN: Duration = Duration::from_secs(120);
 /// Where everything is.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct Places {
-    /// The control plane.
-    #[arg(long)]
+    /// The control plane; the last one given counts.
+    #[arg(long, overrides_with = "server")]
     pub(crate) server: String,
     /// A file with the token to show there.
     #[arg(long)]
@@ -30,10 +30,6 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    fn token(&self) -> anyhow::Result<String> {
-        Ok(std::fs::read_to_string(&self.token_file)?.trim().to_owned())
-    }
-
     fn stores(&self, connections: usize) -> anyhow::Result<(Store, Store)> {
         let source = Store::new("source", &self.source, connections)?;
         Ok((source, Store::new("target", &self.target, connections)?))

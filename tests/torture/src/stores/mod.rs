@@ -9,7 +9,8 @@ pub(crate) mod redis;
 #[expect(clippy::unwrap_used, reason = "a test may panic")]
 mod tests;
 
-use crate::dao::{Row, RowError, RowId, Rows};
+use crate::broken::{Broken, believe, believed};
+use crate::dao::{BareSessions, Orders, Row, RowError, RowId, Rows, Sessions};
 use anyhow::bail;
 use crossfade::rows::{Cursor, Page};
 use dynamo::DynamoRows;
@@ -17,6 +18,7 @@ use mysql::MysqlRows;
 use postgres::PostgresRows;
 use redis::RedisRows;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// A side, whatever it is.
 #[derive(Clone)]
@@ -47,8 +49,32 @@ impl Scheme {
     }
 }
 
+/// What the orders and the sessions need beside [`Rows`].
+trait Base {
+    /// The row is this one, whatever was there.
+    async fn store(&self, row: &Row) -> Result<(), RowError>;
+
+    /// A row with an id that the database makes.
+    async fn create(&self, value: &str, count: i64) -> Result<Row, RowError>;
+
+    /// Every row goes whose count is at most this.
+    async fn expire(&self, until: i64) -> Result<(), RowError>;
+}
+
 impl Store {
-    /// Of this URL.
+    /// The same side, another table of it.
+    pub(crate) fn table(&self, table: &'static str) -> Store {
+        let mut other = self.clone();
+        match &mut other {
+            Store::Postgres(rows) => rows.table = table,
+            Store::Mysql(rows) => rows.table = table,
+            Store::Redis(rows) => rows.table = table,
+            Store::Dynamo(rows) => rows.table = table,
+        }
+        other
+    }
+
+    /// Of this URL, with the first of its tables.
     pub(crate) fn new(name: &'static str, url: &str, connections: usize) -> anyhow::Result<Store> {
         Ok(match Scheme::of(url)? {
             Scheme::Postgres => Store::Postgres(PostgresRows::new(name, url, connections)?),
@@ -65,23 +91,23 @@ fn aligned(ids: &[RowId], found: Vec<Row>) -> Vec<Option<Row>> {
     ids.iter().map(|id| found.remove(id)).collect()
 }
 
-/// Makes the table, past everything.
-pub(crate) async fn prepare(url: &str) -> anyhow::Result<()> {
+/// Makes the tables, past everything. The side that has this first id of an order makes every second one after it.
+pub(crate) async fn prepare(url: &str, first_id: u64) -> anyhow::Result<()> {
     match Scheme::of(url)? {
-        Scheme::Postgres => postgres::prepare(url).await,
-        Scheme::Mysql => mysql::prepare(url).await,
-        Scheme::Redis => redis::prepare(url).await,
-        Scheme::Dynamo => dynamo::prepare(url).await,
+        Scheme::Postgres => postgres::prepare(url, first_id).await,
+        Scheme::Mysql => mysql::prepare(url, first_id).await,
+        Scheme::Redis => redis::prepare(url, first_id).await,
+        Scheme::Dynamo => dynamo::prepare(url, first_id).await,
     }
 }
 
-/// Every row, past everything that is tested.
-pub(crate) async fn dump(url: &str) -> anyhow::Result<Vec<Row>> {
+/// Every row of a table, past everything that is tested.
+pub(crate) async fn dump(url: &str, table: &str) -> anyhow::Result<Vec<Row>> {
     match Scheme::of(url)? {
-        Scheme::Postgres => postgres::dump(url).await,
-        Scheme::Mysql => mysql::dump(url).await,
-        Scheme::Redis => redis::dump(url).await,
-        Scheme::Dynamo => dynamo::dump(url).await,
+        Scheme::Postgres => postgres::dump(url, table).await,
+        Scheme::Mysql => mysql::dump(url, table).await,
+        Scheme::Redis => redis::dump(url, table).await,
+        Scheme::Dynamo => dynamo::dump(url, table).await,
     }
 }
 
@@ -95,6 +121,21 @@ macro_rules! on {
             Store::Dynamo($rows) => Box::pin($call).await,
         }
     };
+}
+
+impl Store {
+    /// [`Broken::ReplayRepair`]: waits, then puts the row over whatever is there by then.
+    async fn replay(&self, id: &RowId, row: Option<&Row>) -> Result<bool, RowError> {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for _ in 0..8 {
+            let there = on!(self, rows => rows.snapshot(id))?;
+            if on!(self, rows => rows.restore(id, there.as_ref(), row))? {
+                believe(id, row);
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Rows for Store {
@@ -131,14 +172,107 @@ impl Rows for Store {
     }
 
     async fn snapshot(&self, id: &RowId) -> Result<Option<Row>, RowError> {
+        if (Broken::ReplayRepair.is_run() || Broken::InsertIfAbsent.is_run())
+            && let Some(row) = believed(id)
+        {
+            return Ok(row);
+        }
         on!(self, rows => rows.snapshot(id))
     }
 
     async fn restore(&self, id: &RowId, seen: Option<&Row>, row: Option<&Row>) -> Result<bool, RowError> {
+        if Broken::ReplayRepair.is_run() {
+            return self.replay(id, row).await;
+        }
+        if Broken::InsertIfAbsent.is_run() {
+            if row.is_some() {
+                on!(self, rows => rows.restore(id, None, row))?;
+            }
+            believe(id, row);
+            return Ok(true);
+        }
         on!(self, rows => rows.restore(id, seen, row))
     }
 
     async fn scan(&self, after: Option<Cursor>, limit: usize) -> Result<Page<Row>, RowError> {
         on!(self, rows => rows.scan(after, limit))
+    }
+}
+
+impl Orders for Store {
+    async fn create(&self, owner: i64, value: &str) -> Result<Row, RowError> {
+        on!(self, rows => Base::create(rows, value, owner))
+    }
+
+    async fn store(&self, order: &Row) -> Result<(), RowError> {
+        on!(self, rows => Base::store(rows, order))
+    }
+
+    async fn cancel(&self, _owner: i64, id: &RowId) -> Result<(), RowError> {
+        Rows::delete(self, id).await
+    }
+
+    async fn order(&self, _owner: i64, id: &RowId) -> Result<Option<Row>, RowError> {
+        Rows::get(self, id).await
+    }
+
+    async fn snapshot(&self, id: &RowId) -> Result<Option<Row>, RowError> {
+        Rows::snapshot(self, id).await
+    }
+
+    async fn restore(&self, id: &RowId, seen: Option<&Row>, row: Option<&Row>) -> Result<bool, RowError> {
+        Rows::restore(self, id, seen, row).await
+    }
+
+    async fn scan(&self, after: Option<Cursor>, limit: usize) -> Result<Page<Row>, RowError> {
+        Rows::scan(self, after, limit).await
+    }
+}
+
+impl Sessions for Store {
+    async fn open(&self, session: &Row) -> Result<(), RowError> {
+        on!(self, rows => Base::store(rows, session))
+    }
+
+    async fn close(&self, id: &RowId) -> Result<(), RowError> {
+        Rows::delete(self, id).await
+    }
+
+    async fn session(&self, id: &RowId) -> Result<Option<Row>, RowError> {
+        Rows::get(self, id).await
+    }
+
+    async fn expire(&self, until: i64) -> Result<(), RowError> {
+        on!(self, rows => Base::expire(rows, until))
+    }
+
+    async fn snapshot(&self, id: &RowId) -> Result<Option<Row>, RowError> {
+        Rows::snapshot(self, id).await
+    }
+
+    async fn restore(&self, id: &RowId, seen: Option<&Row>, row: Option<&Row>) -> Result<bool, RowError> {
+        Rows::restore(self, id, seen, row).await
+    }
+
+    async fn scan(&self, after: Option<Cursor>, limit: usize) -> Result<Page<Row>, RowError> {
+        Rows::scan(self, after, limit).await
+    }
+}
+
+impl BareSessions for Store {
+    async fn open(&self, session: &Row) -> Result<(), RowError> {
+        Sessions::open(self, session).await
+    }
+
+    async fn close(&self, id: &RowId) -> Result<(), RowError> {
+        Rows::delete(self, id).await
+    }
+
+    async fn session(&self, id: &RowId) -> Result<Option<Row>, RowError> {
+        Rows::get(self, id).await
+    }
+
+    async fn expire(&self, until: i64) -> Result<(), RowError> {
+        Sessions::expire(self, until).await
     }
 }

@@ -6,8 +6,9 @@
 //! InnoDB shows a commit to others before its log is written: a kill -9 in between takes back what somebody may have
 //! read, though never what was acknowledged to its writer. No setting of the server closes that gap of microseconds.
 
+use super::Base;
 use super::lending::Lending;
-use crate::dao::{Row, RowError, RowId, Rows};
+use crate::dao::{Row, RowError, RowId, Rows, TABLES};
 use anyhow::Context;
 use crossfade::rows::{Cursor, Page};
 use mysql_async::prelude::Queryable;
@@ -19,10 +20,13 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_millis(900);
 
 /// Compared byte by byte: a value with a blank at its end is another one.
-const TABLE: &str = "CREATE TABLE IF NOT EXISTS `rows` (
+/// `cohort` is for the command, which decides by columns; no statement of the application names it.
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS `@t` (
     id varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin PRIMARY KEY,
     value varchar(200) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin NOT NULL,
-    count bigint NOT NULL) ENGINE=InnoDB";
+    count bigint NOT NULL,
+    cohort varchar(100) CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin AS (SUBSTRING_INDEX(id, '.', 1)) STORED
+    ) ENGINE=InnoDB";
 
 /// What a session is told when it begins. Every statement is a transaction of its own.
 const SESSION: [&str; 4] = [
@@ -40,12 +44,13 @@ const UNDONE: [u16; 4] = [1020, 1205, 1213, 1969];
 const DUPLICATE: u16 = 1062;
 const THERE: &str = "a row is there";
 
-/// Rows in a table `rows`.
+/// Rows in one of the tables; `@t` in a statement is its name.
 #[derive(Clone)]
 pub(crate) struct MysqlRows {
     opts: Opts,
     connections: Arc<Lending<Conn>>,
     name: &'static str,
+    pub(super) table: &'static str,
 }
 
 /// What a statement answered.
@@ -61,18 +66,22 @@ fn opts(url: &str) -> anyhow::Result<OptsBuilder> {
     Ok(OptsBuilder::from_opts(opts).prefer_socket(false).client_found_rows(true))
 }
 
-/// Makes the table, past everything.
-pub(crate) async fn prepare(url: &str) -> anyhow::Result<()> {
+/// Makes the tables, past everything. The ids of orders go up by two from the first.
+pub(crate) async fn prepare(url: &str, first_id: u64) -> anyhow::Result<()> {
     let mut connection = Conn::new(opts(url)?).await.context("cannot connect to MariaDB")?;
-    connection.query_drop(TABLE).await.context("cannot make the table")?;
+    for table in TABLES {
+        connection.query_drop(TABLE.replace("@t", table)).await.context("cannot make a table")?;
+    }
+    let ids = format!("CREATE SEQUENCE IF NOT EXISTS order_ids START WITH {first_id} INCREMENT BY 2");
+    connection.query_drop(ids).await.context("cannot make the ids of orders")?;
     connection.disconnect().await.context("no goodbye")
 }
 
 /// Every row, by plain SQL and past everything that is tested.
-pub(crate) async fn dump(url: &str) -> anyhow::Result<Vec<Row>> {
+pub(crate) async fn dump(url: &str, table: &str) -> anyhow::Result<Vec<Row>> {
     let mut connection = Conn::new(opts(url)?).await.context("cannot connect to MariaDB")?;
     let rows: Vec<mysql_async::Row> =
-        connection.query("SELECT id, value, count FROM `rows` ORDER BY id").await.context("cannot read")?;
+        connection.query(format!("SELECT id, value, count FROM `{table}` ORDER BY id")).await.context("cannot read")?;
     connection.disconnect().await.context("no goodbye")?;
     rows.into_iter().map(|row| of(row).context("a row of another shape")).collect()
 }
@@ -88,7 +97,7 @@ impl MysqlRows {
         let opts = opts(url)?.setup(SESSION.map(str::to_owned).to_vec()).stmt_cache_size(64);
         // Otherwise every connection begins with a question for both.
         let opts = opts.max_allowed_packet(Some(16 << 20)).wait_timeout(Some(28_800));
-        Ok(MysqlRows { opts: opts.into(), connections: Arc::new(Lending::new(connections)), name })
+        Ok(MysqlRows { opts: opts.into(), connections: Arc::new(Lending::new(connections)), name, table: TABLES[0] })
     }
 
     fn failed(&self, error: RowError) -> RowError {
@@ -101,7 +110,10 @@ impl MysqlRows {
         let mut lent = self.connections.lend(connect).await.map_err(|error| self.failed(error))?;
         let connection = &mut lent.connection;
         let call = async {
-            let statement = connection.prep(sql).await.map_err(|error| (RowError::Rejected("not prepared"), error))?;
+            let statement = connection
+                .prep(sql.replace("@t", self.table))
+                .await
+                .map_err(|error| (RowError::Rejected("not prepared"), error))?;
             let rows: Result<Vec<mysql_async::Row>, Error> = connection.exec(&statement, values.into()).await;
             let rows = rows.map_err(|error| (failed(&error), error))?;
             Ok((rows, connection.affected_rows()))
@@ -145,15 +157,14 @@ fn failed(error: &Error) -> RowError {
 
 impl Rows for MysqlRows {
     async fn put(&self, id: &RowId, value: &str) -> Result<(), RowError> {
-        let sql =
-            "INSERT INTO `rows` (id, value, count) VALUES (?, ?, 0) ON DUPLICATE KEY UPDATE value = VALUES(value)";
+        let sql = "INSERT INTO `@t` (id, value, count) VALUES (?, ?, 0) ON DUPLICATE KEY UPDATE value = VALUES(value)";
         self.ask(sql, (&id.0, value)).await.map(drop)
     }
 
     async fn put_all(&self, rows: &[Row]) -> Result<(), RowError> {
         let places = vec!["(?, ?, 0)"; rows.len()].join(", ");
         let sql = format!(
-            "INSERT INTO `rows` (id, value, count) VALUES {places} ON DUPLICATE KEY UPDATE value = VALUES(value)"
+            "INSERT INTO `@t` (id, value, count) VALUES {places} ON DUPLICATE KEY UPDATE value = VALUES(value)"
         );
         let values: Vec<Value> =
             rows.iter().flat_map(|row| [Value::from(&row.id.0), Value::from(&row.value)]).collect();
@@ -161,23 +172,22 @@ impl Rows for MysqlRows {
     }
 
     async fn delete(&self, id: &RowId) -> Result<(), RowError> {
-        self.ask("DELETE FROM `rows` WHERE id = ?", (&id.0,)).await.map(drop)
+        self.ask("DELETE FROM `@t` WHERE id = ?", (&id.0,)).await.map(drop)
     }
 
     async fn increment(&self, id: &RowId) -> Result<i64, RowError> {
-        let sql = "INSERT INTO `rows` (id, value, count) VALUES (?, '', 1)
+        let sql = "INSERT INTO `@t` (id, value, count) VALUES (?, '', 1)
             ON DUPLICATE KEY UPDATE count = count + 1 RETURNING id, value, count";
         Ok(self.row(sql, (&id.0,)).await?.count)
     }
 
     async fn set(&self, id: &RowId, count: i64) -> Result<(), RowError> {
-        let sql =
-            "INSERT INTO `rows` (id, value, count) VALUES (?, '', ?) ON DUPLICATE KEY UPDATE count = VALUES(count)";
+        let sql = "INSERT INTO `@t` (id, value, count) VALUES (?, '', ?) ON DUPLICATE KEY UPDATE count = VALUES(count)";
         self.ask(sql, (&id.0, count)).await.map(drop)
     }
 
     async fn claim(&self, id: &RowId, owner: &str) -> Result<String, RowError> {
-        let sql = "INSERT INTO `rows` (id, value, count) VALUES (?, ?, 0)
+        let sql = "INSERT INTO `@t` (id, value, count) VALUES (?, ?, 0)
             ON DUPLICATE KEY UPDATE id = id RETURNING id, value, count";
         Ok(self.row(sql, (&id.0, owner)).await?.value)
     }
@@ -188,20 +198,20 @@ impl Rows for MysqlRows {
 
     async fn get_all(&self, ids: &[RowId]) -> Result<Vec<Option<Row>>, RowError> {
         let places = vec!["?"; ids.len()].join(", ");
-        let sql = format!("SELECT id, value, count FROM `rows` WHERE id IN ({places})");
+        let sql = format!("SELECT id, value, count FROM `@t` WHERE id IN ({places})");
         let wanted: Vec<Value> = ids.iter().map(|id| Value::from(&id.0)).collect();
         Ok(super::aligned(ids, self.ask(&sql, wanted).await?.rows))
     }
 
     async fn snapshot(&self, id: &RowId) -> Result<Option<Row>, RowError> {
-        Ok(self.ask("SELECT id, value, count FROM `rows` WHERE id = ?", (&id.0,)).await?.rows.pop())
+        Ok(self.ask("SELECT id, value, count FROM `@t` WHERE id = ?", (&id.0,)).await?.rows.pop())
     }
 
     async fn restore(&self, id: &RowId, seen: Option<&Row>, row: Option<&Row>) -> Result<bool, RowError> {
         match (seen, row) {
             (None, None) => Ok(self.snapshot(id).await?.is_none()),
             (None, Some(row)) => {
-                let sql = "INSERT INTO `rows` (id, value, count) VALUES (?, ?, ?)";
+                let sql = "INSERT INTO `@t` (id, value, count) VALUES (?, ?, ?)";
                 match self.ask(sql, (&id.0, &row.value, row.count)).await {
                     Ok(_) => Ok(true),
                     Err(RowError::Rejected(THERE)) => Ok(false),
@@ -209,11 +219,11 @@ impl Rows for MysqlRows {
                 }
             }
             (Some(seen), None) => {
-                let sql = "DELETE FROM `rows` WHERE id = ? AND value = ? AND count = ?";
+                let sql = "DELETE FROM `@t` WHERE id = ? AND value = ? AND count = ?";
                 Ok(self.ask(sql, (&id.0, &seen.value, seen.count)).await?.found > 0)
             }
             (Some(seen), Some(row)) => {
-                let sql = "UPDATE `rows` SET value = ?, count = ? WHERE id = ? AND value = ? AND count = ?";
+                let sql = "UPDATE `@t` SET value = ?, count = ? WHERE id = ? AND value = ? AND count = ?";
                 let values = (&row.value, row.count, &id.0, &seen.value, seen.count);
                 Ok(self.ask(sql, values).await?.found > 0)
             }
@@ -223,10 +233,28 @@ impl Rows for MysqlRows {
     async fn scan(&self, after: Option<Cursor>, limit: usize) -> Result<Page<Row>, RowError> {
         let after = after.map_or_else(String::new, |cursor| cursor.0);
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let sql = "SELECT id, value, count FROM `rows` WHERE id > ? ORDER BY id LIMIT ?";
+        let sql = "SELECT id, value, count FROM `@t` WHERE id > ? ORDER BY id LIMIT ?";
         let rows = self.ask(sql, (after, most)).await?.rows;
         let next = rows.last().filter(|_| rows.len() == limit).map(|last| Cursor(last.id.0.clone()));
         Ok(Page { rows, next })
+    }
+}
+
+impl Base for MysqlRows {
+    async fn store(&self, row: &Row) -> Result<(), RowError> {
+        let sql = "INSERT INTO `@t` (id, value, count) VALUES (?, ?, ?)
+            ON DUPLICATE KEY UPDATE value = VALUES(value), count = VALUES(count)";
+        self.ask(sql, (&row.id.0, &row.value, row.count)).await.map(drop)
+    }
+
+    async fn create(&self, value: &str, count: i64) -> Result<Row, RowError> {
+        let sql =
+            "INSERT INTO `@t` (id, value, count) VALUES (NEXT VALUE FOR order_ids, ?, ?) RETURNING id, value, count";
+        self.row(sql, (value, count)).await
+    }
+
+    async fn expire(&self, until: i64) -> Result<(), RowError> {
+        self.ask("DELETE FROM `@t` WHERE count <= ?", (until,)).await.map(drop)
     }
 }
 

@@ -3,7 +3,8 @@
 //! A call that is given up takes its connection along: the next one does not queue behind it. What the server still
 //! does for it is bounded by `statement_timeout`.
 
-use crate::dao::{Row, RowError, RowId, Rows};
+use super::Base;
+use crate::dao::{Row, RowError, RowId, Rows, TABLES};
 use anyhow::Context;
 use crossfade::rows::{Cursor, Page};
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
@@ -18,14 +19,17 @@ const PATIENCE: Duration = Duration::from_millis(900);
 /// slow machine knocks again before a restarted server has let anybody in.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
 
-const TABLE: &str =
-    "CREATE TABLE IF NOT EXISTS rows (id text COLLATE \"C\" PRIMARY KEY, value text NOT NULL, count bigint NOT NULL)";
+/// `cohort` is for the command, which decides by columns; no statement of the application names it.
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS @t (
+    id text COLLATE \"C\" PRIMARY KEY, value text NOT NULL, count bigint NOT NULL,
+    cohort text COLLATE \"C\" GENERATED ALWAYS AS (split_part(id, '.', 1)) STORED)";
 
-/// Rows in a table `rows`.
+/// Rows in one of the tables; `@t` in a statement is its name.
 #[derive(Clone)]
 pub(crate) struct PostgresRows {
     pool: Pool,
     name: &'static str,
+    pub(super) table: &'static str,
 }
 
 /// A connection while a call uses it. Dropped without [`Lent::back`], it is closed.
@@ -46,11 +50,15 @@ impl Drop for Lent {
     }
 }
 
-/// Makes the table, past everything.
-pub(crate) async fn prepare(url: &str) -> anyhow::Result<()> {
+/// Makes the tables, past everything. The ids of orders go up by two from the first.
+pub(crate) async fn prepare(url: &str, first_id: u64) -> anyhow::Result<()> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("cannot connect to PostgreSQL")?;
     let driven = tokio::spawn(connection);
-    client.batch_execute(TABLE).await.context("cannot make the table")?;
+    for table in TABLES {
+        client.batch_execute(&TABLE.replace("@t", table)).await.context("cannot make a table")?;
+    }
+    let ids = format!("CREATE SEQUENCE IF NOT EXISTS order_ids START {first_id} INCREMENT 2");
+    client.batch_execute(&ids).await.context("cannot make the ids of orders")?;
     drop(client);
     // It ends with its client.
     let _ended = driven.await;
@@ -58,10 +66,11 @@ pub(crate) async fn prepare(url: &str) -> anyhow::Result<()> {
 }
 
 /// Every row, by plain SQL and past everything that is tested.
-pub(crate) async fn dump(url: &str) -> anyhow::Result<Vec<Row>> {
+pub(crate) async fn dump(url: &str, table: &str) -> anyhow::Result<Vec<Row>> {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.context("cannot connect to PostgreSQL")?;
     let driven = tokio::spawn(connection);
-    let rows = client.query("SELECT id, value, count FROM rows ORDER BY id", &[]).await.context("cannot read")?;
+    let rows =
+        client.query(&format!("SELECT id, value, count FROM {table} ORDER BY id"), &[]).await.context("cannot read")?;
     drop(client);
     let _ended = driven.await;
     rows.iter().map(|row| of(row).context("a row of another shape")).collect()
@@ -84,7 +93,7 @@ impl PostgresRows {
             .wait_timeout(patience)
             .create_timeout(Some(CONNECTED_WITHIN))
             .recycle_timeout(patience);
-        Ok(PostgresRows { pool: pool.build().context("cannot make the pool")?, name })
+        Ok(PostgresRows { pool: pool.build().context("cannot make the pool")?, name, table: TABLES[0] })
     }
 
     fn failed(&self, error: RowError) -> RowError {
@@ -109,7 +118,10 @@ impl PostgresRows {
         let lent = Lent(Some(connection));
         let Some(client) = &lent.0 else { return Err(RowError::Rejected("no connection")) };
         let call = async {
-            let statement = client.prepare_cached(sql).await.map_err(|_| RowError::Rejected("not prepared"))?;
+            let statement = client
+                .prepare_cached(&sql.replace("@t", self.table))
+                .await
+                .map_err(|_| RowError::Rejected("not prepared"))?;
             client.query(&statement, values).await.map_err(|error| failed(&error))
         };
         match tokio::time::timeout(PATIENCE, call).await {
@@ -142,12 +154,12 @@ fn failed(error: &tokio_postgres::Error) -> RowError {
 
 impl Rows for PostgresRows {
     async fn put(&self, id: &RowId, value: &str) -> Result<(), RowError> {
-        let sql = "INSERT INTO rows (id, value, count) VALUES ($1, $2, 0) ON CONFLICT (id) DO UPDATE SET value = $2";
+        let sql = "INSERT INTO @t (id, value, count) VALUES ($1, $2, 0) ON CONFLICT (id) DO UPDATE SET value = $2";
         self.rows(sql, &[&id.0, &value]).await.map(drop)
     }
 
     async fn put_all(&self, rows: &[Row]) -> Result<(), RowError> {
-        let sql = "INSERT INTO rows (id, value, count) SELECT id, value, 0 FROM unnest($1::text[], $2::text[]) AS new (id, value)
+        let sql = "INSERT INTO @t (id, value, count) SELECT id, value, 0 FROM unnest($1::text[], $2::text[]) AS new (id, value)
             ON CONFLICT (id) DO UPDATE SET value = excluded.value";
         let ids: Vec<&str> = rows.iter().map(|row| row.id.0.as_str()).collect();
         let values: Vec<&str> = rows.iter().map(|row| row.value.as_str()).collect();
@@ -155,24 +167,24 @@ impl Rows for PostgresRows {
     }
 
     async fn delete(&self, id: &RowId) -> Result<(), RowError> {
-        self.rows("DELETE FROM rows WHERE id = $1", &[&id.0]).await.map(drop)
+        self.rows("DELETE FROM @t WHERE id = $1", &[&id.0]).await.map(drop)
     }
 
     async fn increment(&self, id: &RowId) -> Result<i64, RowError> {
-        let sql = "INSERT INTO rows (id, value, count) VALUES ($1, '', 1)
-            ON CONFLICT (id) DO UPDATE SET count = rows.count + 1 RETURNING id, value, count";
+        let sql = "INSERT INTO @t (id, value, count) VALUES ($1, '', 1)
+            ON CONFLICT (id) DO UPDATE SET count = @t.count + 1 RETURNING id, value, count";
         let row = self.query(sql, &[&id.0]).await?.pop();
         row.map(|row| row.count).ok_or(RowError::Unknown("no row came back"))
     }
 
     async fn set(&self, id: &RowId, count: i64) -> Result<(), RowError> {
-        let sql = "INSERT INTO rows (id, value, count) VALUES ($1, '', $2) ON CONFLICT (id) DO UPDATE SET count = $2";
+        let sql = "INSERT INTO @t (id, value, count) VALUES ($1, '', $2) ON CONFLICT (id) DO UPDATE SET count = $2";
         self.rows(sql, &[&id.0, &count]).await.map(drop)
     }
 
     async fn claim(&self, id: &RowId, owner: &str) -> Result<String, RowError> {
-        let sql = "INSERT INTO rows (id, value, count) VALUES ($1, $2, 0)
-            ON CONFLICT (id) DO UPDATE SET value = rows.value RETURNING id, value, count";
+        let sql = "INSERT INTO @t (id, value, count) VALUES ($1, $2, 0)
+            ON CONFLICT (id) DO UPDATE SET value = @t.value RETURNING id, value, count";
         let row = self.query(sql, &[&id.0, &owner]).await?.pop();
         row.map(|row| row.value).ok_or(RowError::Unknown("no row came back"))
     }
@@ -183,12 +195,12 @@ impl Rows for PostgresRows {
 
     async fn get_all(&self, ids: &[RowId]) -> Result<Vec<Option<Row>>, RowError> {
         let wanted: Vec<&str> = ids.iter().map(|id| id.0.as_str()).collect();
-        let rows = self.query("SELECT id, value, count FROM rows WHERE id = ANY($1)", &[&wanted]).await?;
+        let rows = self.query("SELECT id, value, count FROM @t WHERE id = ANY($1)", &[&wanted]).await?;
         Ok(super::aligned(ids, rows))
     }
 
     async fn snapshot(&self, id: &RowId) -> Result<Option<Row>, RowError> {
-        Ok(self.query("SELECT id, value, count FROM rows WHERE id = $1", &[&id.0]).await?.pop())
+        Ok(self.query("SELECT id, value, count FROM @t WHERE id = $1", &[&id.0]).await?.pop())
     }
 
     async fn restore(&self, id: &RowId, seen: Option<&Row>, row: Option<&Row>) -> Result<bool, RowError> {
@@ -196,16 +208,16 @@ impl Rows for PostgresRows {
             (None, None) => Ok(self.snapshot(id).await?.is_none()),
             (None, Some(row)) => {
                 let sql =
-                    "INSERT INTO rows (id, value, count) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING id";
+                    "INSERT INTO @t (id, value, count) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING RETURNING id";
                 self.changed(sql, &[&id.0, &row.value, &row.count]).await
             }
             (Some(seen), None) => {
-                let sql = "DELETE FROM rows WHERE id = $1 AND value = $2 AND count = $3 RETURNING id";
+                let sql = "DELETE FROM @t WHERE id = $1 AND value = $2 AND count = $3 RETURNING id";
                 self.changed(sql, &[&id.0, &seen.value, &seen.count]).await
             }
             (Some(seen), Some(row)) => {
                 let sql =
-                    "UPDATE rows SET value = $4, count = $5 WHERE id = $1 AND value = $2 AND count = $3 RETURNING id";
+                    "UPDATE @t SET value = $4, count = $5 WHERE id = $1 AND value = $2 AND count = $3 RETURNING id";
                 self.changed(sql, &[&id.0, &seen.value, &seen.count, &row.value, &row.count]).await
             }
         }
@@ -214,9 +226,26 @@ impl Rows for PostgresRows {
     async fn scan(&self, after: Option<Cursor>, limit: usize) -> Result<Page<Row>, RowError> {
         let after = after.map_or_else(String::new, |cursor| cursor.0);
         let most = i64::try_from(limit).unwrap_or(i64::MAX);
-        let sql = "SELECT id, value, count FROM rows WHERE id > $1 ORDER BY id LIMIT $2";
+        let sql = "SELECT id, value, count FROM @t WHERE id > $1 ORDER BY id LIMIT $2";
         let rows = self.query(sql, &[&after, &most]).await?;
         let next = rows.last().filter(|_| rows.len() == limit).map(|last| Cursor(last.id.0.clone()));
         Ok(Page { rows, next })
+    }
+}
+
+impl Base for PostgresRows {
+    async fn store(&self, row: &Row) -> Result<(), RowError> {
+        let sql = "INSERT INTO @t (id, value, count) VALUES ($1, $2, $3) ON CONFLICT (id) DO UPDATE SET value = $2, count = $3";
+        self.rows(sql, &[&row.id.0, &row.value, &row.count]).await.map(drop)
+    }
+
+    async fn create(&self, value: &str, count: i64) -> Result<Row, RowError> {
+        let sql =
+            "INSERT INTO @t (id, value, count) VALUES (nextval('order_ids')::text, $1, $2) RETURNING id, value, count";
+        self.query(sql, &[&value, &count]).await?.pop().ok_or(RowError::Unknown("no row came back"))
+    }
+
+    async fn expire(&self, until: i64) -> Result<(), RowError> {
+        self.rows("DELETE FROM @t WHERE count <= $1", &[&until]).await.map(drop)
     }
 }

@@ -3,8 +3,9 @@
 //! Every write is one script: it happens as a whole, and takes no time once it has begun. So what a call that was given
 //! up may still do is bounded by how late its bytes arrive. It takes its connection along.
 
+use super::Base;
 use super::lending::Lending;
-use crate::dao::{Row, RowError, RowId, Rows};
+use crate::dao::{Row, RowError, RowId, Rows, TABLES};
 use anyhow::Context;
 use crossfade::rows::{Cursor, Page};
 use redis::aio::MultiplexedConnection;
@@ -15,23 +16,20 @@ use std::time::Duration;
 /// How long a call may take: then nobody knows what it did.
 const PATIENCE: Duration = Duration::from_millis(900);
 
-/// The sorted set of all ids.
-const IDS: &str = "rows";
-
 const PUT: &str = "redis.call('HSET', KEYS[1], 'value', ARGV[2])
     redis.call('HSETNX', KEYS[1], 'count', 0)
     redis.call('ZADD', KEYS[2], 0, ARGV[1])";
 
 /// Id and value of each, one after the other.
 const PUT_ALL: &str = "for place = 1, #ARGV, 2 do
-        redis.call('HSET', 'row:' .. ARGV[place], 'value', ARGV[place + 1])
-        redis.call('HSETNX', 'row:' .. ARGV[place], 'count', 0)
+        redis.call('HSET', '@t:' .. ARGV[place], 'value', ARGV[place + 1])
+        redis.call('HSETNX', '@t:' .. ARGV[place], 'count', 0)
         redis.call('ZADD', KEYS[1], 0, ARGV[place])
     end";
 
 const GET_ALL: &str = "local found = {}
     for place, id in ipairs(ARGV) do
-        found[place] = redis.call('HMGET', 'row:' .. id, 'value', 'count')
+        found[place] = redis.call('HMGET', '@t:' .. id, 'value', 'count')
     end
     return found";
 
@@ -72,21 +70,40 @@ const RESTORE: &str = "local seen = redis.call('HMGET', KEYS[1], 'value', 'count
 /// Rows of one moment: id, value and count of each, one after the other.
 const SCAN: &str = "local found = {}
     for _, id in ipairs(redis.call('ZRANGEBYLEX', KEYS[1], ARGV[1], '+', 'LIMIT', 0, ARGV[2])) do
-        local row = redis.call('HMGET', 'row:' .. id, 'value', 'count')
+        local row = redis.call('HMGET', '@t:' .. id, 'value', 'count')
         found[#found + 1] = { id, row[1], row[2] }
     end
     return found";
 
+/// A new id, two after the last one; the first is set when the tables are made.
+const CREATE: &str = "local id = redis.call('INCRBY', 'order_ids', 2)
+    local text = string.format('%d', id)
+    redis.call('HSET', '@t:' .. text, 'value', ARGV[1], 'count', ARGV[2])
+    redis.call('ZADD', KEYS[1], 0, text)
+    return text";
+
+/// Counts are compared as numbers; they are smaller than what a double holds exactly.
+const EXPIRE: &str = "for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
+        if tonumber(redis.call('HGET', '@t:' .. id, 'count')) <= tonumber(ARGV[1]) then
+            redis.call('DEL', '@t:' .. id)
+            redis.call('ZREM', KEYS[1], id)
+        end
+    end";
+
+const STORE: &str = "redis.call('HSET', KEYS[1], 'value', ARGV[2], 'count', ARGV[3])
+    redis.call('ZADD', KEYS[2], 0, ARGV[1])";
+
 /// Answers of a server that did not begin: it reads its file, another script runs, or nobody has logged in.
 const NOT_BEGUN: [&str; 3] = ["LOADING", "BUSY", "NOAUTH"];
 
-/// Rows in hashes `row:ID`.
+/// Rows in hashes `TABLE:ID`, and the sorted set `TABLE` of all ids; `@t` in a script is the name of the table.
 #[derive(Clone)]
 pub(crate) struct RedisRows {
     client: Client,
     /// One call at a time on each: whoever gives up takes nobody else along.
     connections: Arc<Lending<MultiplexedConnection>>,
     name: &'static str,
+    pub(super) table: &'static str,
 }
 
 fn client(url: &str) -> anyhow::Result<Client> {
@@ -100,27 +117,31 @@ async fn connect(client: &Client) -> RedisResult<MultiplexedConnection> {
     client.get_multiplexed_async_connection_with_config(&config).await
 }
 
-/// There is nothing to make; is it there?
-pub(crate) async fn prepare(url: &str) -> anyhow::Result<()> {
+/// There is nothing to make but the ids of orders, which go up by two from the first.
+pub(crate) async fn prepare(url: &str, first_id: u64) -> anyhow::Result<()> {
     let mut connection = connect(&client(url)?).await.context("cannot connect to Redis")?;
     cmd("PING").query_async::<String>(&mut connection).await.context("no answer from Redis")?;
+    let before = i64::try_from(first_id)? - 2;
+    cmd("SET").arg("order_ids").arg(before).arg("NX").exec_async(&mut connection).await.context("no ids of orders")?;
     Ok(())
 }
 
 /// Every row, by its key and past everything that is tested, the set of ids included: that has to name the same.
-pub(crate) async fn dump(url: &str) -> anyhow::Result<Vec<Row>> {
+pub(crate) async fn dump(url: &str, table: &str) -> anyhow::Result<Vec<Row>> {
     let mut connection = connect(&client(url)?).await.context("cannot connect to Redis")?;
-    let keys: Vec<String> = cmd("KEYS").arg("row:*").query_async(&mut connection).await.context("cannot read")?;
-    let mut ids: Vec<String> = keys.into_iter().filter_map(|key| key.strip_prefix("row:").map(str::to_owned)).collect();
+    let keys: Vec<String> =
+        cmd("KEYS").arg(format!("{table}:*")).query_async(&mut connection).await.context("cannot read")?;
+    let name = |key: String| key.strip_prefix(table)?.strip_prefix(':').map(str::to_owned);
+    let mut ids: Vec<String> = keys.into_iter().filter_map(name).collect();
     ids.sort_unstable();
     let named: Vec<String> =
-        cmd("ZRANGE").arg(IDS).arg(0).arg(-1).query_async(&mut connection).await.context("cannot read")?;
+        cmd("ZRANGE").arg(table).arg(0).arg(-1).query_async(&mut connection).await.context("cannot read")?;
     anyhow::ensure!(ids == named, "{} rows are there, {} are named", ids.len(), named.len());
     let mut rows = Vec::with_capacity(ids.len());
     for some in ids.chunks(500) {
         let mut pipe = redis::pipe();
         for id in some {
-            pipe.add_command(values_of(id));
+            pipe.add_command(values_of(table, id));
         }
         let found: Vec<(String, i64)> = pipe.query_async(&mut connection).await.context("a row of another shape")?;
         rows.extend(some.iter().zip(found).map(|(id, (value, count))| Row { id: RowId(id.clone()), value, count }));
@@ -128,34 +149,31 @@ pub(crate) async fn dump(url: &str) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-fn key(id: &str) -> String {
-    format!("row:{id}")
-}
-
-fn values_of(id: &str) -> Cmd {
+fn values_of(table: &str, id: &str) -> Cmd {
     let mut command = cmd("HMGET");
-    command.arg(key(id)).arg("value").arg("count");
-    command
-}
-
-/// A script about one row, whose id is its first argument.
-fn script(text: &str, id: &RowId) -> Cmd {
-    let mut command = cmd("EVAL");
-    command.arg(text).arg(2).arg(key(&id.0)).arg(IDS).arg(&id.0);
-    command
-}
-
-/// A script about several rows, which its arguments name.
-fn script_of_all(text: &str) -> Cmd {
-    let mut command = cmd("EVAL");
-    command.arg(text).arg(1).arg(IDS);
+    command.arg(format!("{table}:{id}")).arg("value").arg("count");
     command
 }
 
 impl RedisRows {
     /// Will connect to this database.
     pub(crate) fn new(name: &'static str, url: &str, connections: usize) -> anyhow::Result<RedisRows> {
-        Ok(RedisRows { client: client(url)?, connections: Arc::new(Lending::new(connections)), name })
+        Ok(RedisRows { client: client(url)?, connections: Arc::new(Lending::new(connections)), name, table: TABLES[0] })
+    }
+
+    /// A script about one row, whose id is its first argument.
+    fn script(&self, text: &str, id: &RowId) -> Cmd {
+        let mut command = cmd("EVAL");
+        command.arg(text.replace("@t", self.table)).arg(2).arg(format!("{}:{}", self.table, id.0));
+        command.arg(self.table).arg(&id.0);
+        command
+    }
+
+    /// A script about several rows, which its arguments name.
+    fn script_of_all(&self, text: &str) -> Cmd {
+        let mut command = cmd("EVAL");
+        command.arg(text.replace("@t", self.table)).arg(1).arg(self.table);
+        command
     }
 
     fn failed(&self, error: RowError) -> RowError {
@@ -204,11 +222,11 @@ fn row(id: &RowId, found: (Option<String>, Option<i64>)) -> Result<Option<Row>, 
 
 impl Rows for RedisRows {
     async fn put(&self, id: &RowId, value: &str) -> Result<(), RowError> {
-        self.ask(script(PUT, id).arg(value)).await
+        self.ask(self.script(PUT, id).arg(value)).await
     }
 
     async fn put_all(&self, rows: &[Row]) -> Result<(), RowError> {
-        let mut command = script_of_all(PUT_ALL);
+        let mut command = self.script_of_all(PUT_ALL);
         for row in rows {
             command.arg(&row.id.0).arg(&row.value);
         }
@@ -216,19 +234,19 @@ impl Rows for RedisRows {
     }
 
     async fn delete(&self, id: &RowId) -> Result<(), RowError> {
-        self.ask(&script(DELETE, id)).await
+        self.ask(&self.script(DELETE, id)).await
     }
 
     async fn increment(&self, id: &RowId) -> Result<i64, RowError> {
-        self.ask(&script(INCREMENT, id)).await
+        self.ask(&self.script(INCREMENT, id)).await
     }
 
     async fn set(&self, id: &RowId, count: i64) -> Result<(), RowError> {
-        self.ask(script(SET, id).arg(count)).await
+        self.ask(self.script(SET, id).arg(count)).await
     }
 
     async fn claim(&self, id: &RowId, owner: &str) -> Result<String, RowError> {
-        self.ask(script(CLAIM, id).arg(owner)).await
+        self.ask(self.script(CLAIM, id).arg(owner)).await
     }
 
     async fn get(&self, id: &RowId) -> Result<Option<Row>, RowError> {
@@ -236,7 +254,7 @@ impl Rows for RedisRows {
     }
 
     async fn get_all(&self, ids: &[RowId]) -> Result<Vec<Option<Row>>, RowError> {
-        let mut command = script_of_all(GET_ALL);
+        let mut command = self.script_of_all(GET_ALL);
         for id in ids {
             command.arg(&id.0);
         }
@@ -245,11 +263,11 @@ impl Rows for RedisRows {
     }
 
     async fn snapshot(&self, id: &RowId) -> Result<Option<Row>, RowError> {
-        row(id, self.ask(&values_of(&id.0)).await?)
+        row(id, self.ask(&values_of(self.table, &id.0)).await?)
     }
 
     async fn restore(&self, id: &RowId, seen: Option<&Row>, row: Option<&Row>) -> Result<bool, RowError> {
-        let mut command = script(RESTORE, id);
+        let mut command = self.script(RESTORE, id);
         for row in [seen, row] {
             let word = if row.is_some() { "row" } else { "none" };
             command.arg(word).arg(row.map_or("", |row| &row.value)).arg(row.map_or(0, |row| row.count));
@@ -259,11 +277,26 @@ impl Rows for RedisRows {
 
     async fn scan(&self, after: Option<Cursor>, limit: usize) -> Result<Page<Row>, RowError> {
         let from = after.map_or_else(|| "-".to_owned(), |cursor| format!("({}", cursor.0));
-        let mut command = script_of_all(SCAN);
+        let mut command = self.script_of_all(SCAN);
         command.arg(from).arg(limit);
         let found: Vec<(String, String, i64)> = self.ask(&command).await?;
         let rows: Vec<Row> = found.into_iter().map(|(id, value, count)| Row { id: RowId(id), value, count }).collect();
         let next = rows.last().filter(|_| rows.len() == limit).map(|last| Cursor(last.id.0.clone()));
         Ok(Page { rows, next })
+    }
+}
+
+impl Base for RedisRows {
+    async fn store(&self, row: &Row) -> Result<(), RowError> {
+        self.ask(self.script(STORE, &row.id).arg(&row.value).arg(row.count)).await
+    }
+
+    async fn create(&self, value: &str, count: i64) -> Result<Row, RowError> {
+        let id: String = self.ask(self.script_of_all(CREATE).arg(value).arg(count)).await?;
+        Ok(Row { id: RowId(id), value: value.to_owned(), count })
+    }
+
+    async fn expire(&self, until: i64) -> Result<(), RowError> {
+        self.ask(self.script_of_all(EXPIRE).arg(until)).await
     }
 }

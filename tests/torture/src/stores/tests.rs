@@ -1,7 +1,7 @@
 //! The stores on real servers: all do the same, and none says more than it knows.
 
 use super::{Store, dump, prepare};
-use crate::dao::{Row, RowError, RowId, Rows};
+use crate::dao::{Orders, Row, RowError, RowId, Rows, Sessions};
 use crate::drive::servers::Database;
 use mysql_async::prelude::Queryable;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ fn row(name: &str, value: &str, count: i64) -> Row {
 async fn all(store: &Store, page: usize) -> Vec<Row> {
     let (mut rows, mut after) = (Vec::new(), None);
     loop {
-        let page = store.scan(after, page).await.unwrap();
+        let page = Rows::scan(store, after, page).await.unwrap();
         rows.extend(page.rows);
         match page.next {
             Some(next) => after = Some(next),
@@ -27,7 +27,7 @@ async fn all(store: &Store, page: usize) -> Vec<Row> {
 }
 
 async fn does_what_it_should(url: &str) {
-    prepare(url).await.unwrap();
+    prepare(url, 2).await.unwrap();
     let store = Store::new("source", url, 3).unwrap();
     let (r, n, c) = (id("r1.0"), id("n1.0"), id("c1.0"));
     assert_eq!(store.get(&r).await.unwrap(), None);
@@ -45,19 +45,19 @@ async fn does_what_it_should(url: &str) {
     // Compare and set: of what is there byte by byte, also where nothing changes by it.
     let (old, new) = (row("r1.0", "b", 0), row("r1.0", "c", 7));
     for other in [row("r1.0", "B", 0), row("r1.0", "b ", 0), row("r1.0", "b", 1)] {
-        assert!(!store.restore(&r, Some(&other), Some(&new)).await.unwrap(), "{other:?}");
-        assert!(!store.restore(&r, Some(&other), None).await.unwrap(), "{other:?}");
+        assert!(!Rows::restore(&store, &r, Some(&other), Some(&new)).await.unwrap(), "{other:?}");
+        assert!(!Rows::restore(&store, &r, Some(&other), None).await.unwrap(), "{other:?}");
     }
-    assert!(!store.restore(&r, None, Some(&new)).await.unwrap());
-    assert!(!store.restore(&r, None, None).await.unwrap());
-    assert!(store.restore(&r, Some(&old), Some(&old)).await.unwrap());
-    assert!(store.restore(&r, Some(&old), Some(&new)).await.unwrap());
+    assert!(!Rows::restore(&store, &r, None, Some(&new)).await.unwrap());
+    assert!(!Rows::restore(&store, &r, None, None).await.unwrap());
+    assert!(Rows::restore(&store, &r, Some(&old), Some(&old)).await.unwrap());
+    assert!(Rows::restore(&store, &r, Some(&old), Some(&new)).await.unwrap());
     assert_eq!(store.get(&r).await.unwrap(), Some(new.clone()));
-    assert!(store.restore(&r, Some(&new), None).await.unwrap());
+    assert!(Rows::restore(&store, &r, Some(&new), None).await.unwrap());
     assert_eq!(store.get(&r).await.unwrap(), None);
-    assert!(!store.restore(&r, Some(&new), Some(&old)).await.unwrap());
-    assert!(store.restore(&r, None, None).await.unwrap());
-    assert!(store.restore(&r, None, Some(&old)).await.unwrap());
+    assert!(!Rows::restore(&store, &r, Some(&new), Some(&old)).await.unwrap());
+    assert!(Rows::restore(&store, &r, None, None).await.unwrap());
+    assert!(Rows::restore(&store, &r, None, Some(&old)).await.unwrap());
     store.delete(&r).await.unwrap();
     store.delete(&r).await.unwrap();
     assert_eq!(store.get(&r).await.unwrap(), None);
@@ -77,9 +77,20 @@ async fn does_what_it_should(url: &str) {
         rows.sort_by(|a, b| a.id.cmp(&b.id));
         assert_eq!(rows, expected, "by {page}");
     }
-    let mut rows = dump(url).await.unwrap();
+    let mut rows = dump(url, "rows").await.unwrap();
     rows.sort_by(|a, b| a.id.cmp(&b.id));
     assert_eq!(rows, expected);
+
+    // Ids go up by two, and each table has rows of its own under the same ids.
+    let (orders, sessions) = (store.table("orders"), store.table("sessions"));
+    for number in ["2", "4"] {
+        assert_eq!(orders.create(7, "made").await.unwrap(), row(number, "made", 7));
+        Sessions::open(&sessions, &row(number, "open", number.parse().unwrap())).await.unwrap();
+    }
+    Sessions::expire(&sessions, 3).await.unwrap();
+    assert_eq!(dump(url, "sessions").await.unwrap(), [row("4", "open", 4)]);
+    Orders::store(&orders, &row("2", "changed", 7)).await.unwrap();
+    assert_eq!(orders.order(7, &id("2")).await.unwrap(), Some(row("2", "changed", 7)));
 }
 
 #[tokio::test]
@@ -143,10 +154,10 @@ async fn admits_half_a_script(url: &str) {
     };
     // What names the ids is a hash now.
     rename("rows", "rows.kept").await;
-    rename("row:n1.0", "rows").await;
+    rename("rows:n1.0", "rows").await;
     let said = store.put(&id("r3.0"), "half").await;
     assert!(matches!(said, Err(RowError::Unknown("the script failed"))), "{said:?}");
-    rename("rows", "row:n1.0").await;
+    rename("rows", "rows:n1.0").await;
     rename("rows.kept", "rows").await;
     assert_eq!(store.get(&id("r3.0")).await.unwrap(), Some(row("r3.0", "half", 0)));
     store.delete(&id("r3.0")).await.unwrap();

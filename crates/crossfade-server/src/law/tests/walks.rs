@@ -61,13 +61,13 @@ proptest! {
             let name = |who: u8| format!("i{who}");
             match act {
                 Act::Join(who, kind) => {
-                    if !world.here().instances.contains_key(&name(who)) {
+                    if world.here().instances.get(&name(who)).is_none_or(|known| known.registers_again) {
                         world.join(&name(who), kind);
                     }
                 }
                 Act::Ack(who, row) => {
                     let marks = row.map(|row| mark(&row.to_string(), &format!("user-{row}"))).unwrap_or_default();
-                    let ack = Acknowledgement { revision: world.here().revision.into(), marks };
+                    let ack = Acknowledgement { revision: world.here().revision.into(), marks, tables: None };
                     let decision = world.here().acknowledge(&name(who), &ack);
                     let _ = world.ask(decision);
                 }
@@ -81,7 +81,9 @@ proptest! {
                     }
                 }
                 Act::Evict => {
-                    let decision = world.here().evict(&[], &world.presence);
+                    let known = |id: &&String| world.here().instances.contains_key(*id);
+                    let silent: Vec<String> = world.presence.silent.iter().filter(known).cloned().collect();
+                    let decision = world.here().evict(&silent, &world.presence);
                     let _ = world.ask(decision);
                 }
                 Act::Ramp(stage, share) => {

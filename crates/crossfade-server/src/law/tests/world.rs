@@ -6,7 +6,7 @@ use super::super::evidence::Presence;
 use super::super::*;
 use crossfade_api::problem::Code;
 use crossfade_api::wire::*;
-use crossfade_core::{MarkReason, Pin, PlanSpec, Stage, Verdict};
+use crossfade_core::{MarkReason, Pin, PlanSpec, Position, Stage, Verdict};
 use std::time::Duration;
 
 pub(super) const SOON: Elapsed = Elapsed { published: Duration::from_secs(1), held: Some(Duration::from_millis(10)) };
@@ -50,9 +50,13 @@ impl World {
         assert!(new.revision > old.revision, "revisions rise");
         match event {
             Event::To { what: Happening::Published { .. }, .. } => {
-                assert!(old.unacknowledged.is_empty(), "published before everybody acknowledged (R3)");
                 let step = old.plan.admit(&new.plan).unwrap();
                 let forced = old.step.as_ref().is_some_and(|step| step.forced);
+                // The first plan of a forced rollback waits for nothing; its move and its release wait for its hold (R20).
+                let at_live = new.plan.position() == &Position::at(Stage::Live);
+                let at_once = forced && !old.plan.forced() && (new.plan.forced() || at_live);
+                assert!(at_once || old.unacknowledged.is_empty(), "published before everybody acknowledged (R3)");
+                assert!(forced || !new.plan.forced(), "a forced plan without a forced step");
                 if let (crossfade_core::Step::Move { .. }, false) = (step, forced) {
                     assert_eq!(old.marks_moving_to(new.plan.position()), 0, "moved over a mark (R4)");
                 }
@@ -82,6 +86,10 @@ impl World {
     }
 
     pub(super) fn join(&mut self, instance: &str, kind: InstanceKind) {
+        self.join_with(instance, kind, Some(vec![table("record", true, "")]));
+    }
+
+    pub(super) fn join_with(&mut self, instance: &str, kind: InstanceKind, tables: Option<Vec<TableDoc>>) {
         let registration = Registration {
             instance: instance.into(),
             kind,
@@ -89,6 +97,8 @@ impl World {
             version: String::new(),
             holding: None,
             seen: None,
+            tables,
+            sides: Vec::new(),
         };
         let decision = self.here().register(&self.state, &registration);
         self.ask(decision).unwrap();
@@ -99,7 +109,7 @@ impl World {
     }
 
     pub(super) fn ack_with(&mut self, instance: &str, marks: MarkChange) {
-        let ack = Acknowledgement { revision: self.here().revision.into(), marks };
+        let ack = Acknowledgement { revision: self.here().revision.into(), marks, tables: None };
         let decision = self.here().acknowledge(instance, &ack);
         self.ask(decision).unwrap();
     }
@@ -125,6 +135,23 @@ impl World {
         let request = RollbackRequest { if_revision, force, confirm: Some("events".into()) };
         let decision = self.here().rollback(&self.state, &request, &self.presence);
         self.ask(decision)
+    }
+
+    pub(super) fn tell(&mut self, instance: &str, marks: MarkChange) {
+        let decision = self.here().report_marks(instance, &marks);
+        self.ask(decision).unwrap();
+    }
+
+    pub(super) fn tell_tables(&mut self, instance: &str, tables: &[TableDoc]) {
+        let decision = self.here().heartbeat(instance, &MarkChange::default(), Some(tables));
+        self.ask(decision).unwrap();
+    }
+
+    /// The codes and details of what the gate before the cut-over of all keys says.
+    pub(super) fn blockers(&self) -> Vec<(String, String)> {
+        let goal = Position::at(Stage::Live);
+        let gate = self.here().gate(crossfade_core::Step::Hold { forward: true }, &goal, &self.presence);
+        gate.blockers.into_iter().map(|blocker| (blocker.code, blocker.detail)).collect()
     }
 
     /// Goes on until it waits.
@@ -178,6 +205,10 @@ impl World {
         }
         self.run(InstanceKind::Verify, Outcome::Verdict(Verdict::Verified)).unwrap();
     }
+}
+
+pub(super) fn table(name: &str, can_check: bool, operations: &str) -> TableDoc {
+    TableDoc { table: name.into(), can_check, operations: operations.into() }
 }
 
 pub(super) fn mark(row: &str, cohort: &str) -> MarkChange {

@@ -6,7 +6,7 @@ use crossfade::{Migration, compare, plan};
 use crossfade_core::{Effect, Phase, Side};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
@@ -95,6 +95,8 @@ struct Done {
     reads: AtomicU64,
     writes: AtomicU64,
     failed: Mutex<Vec<String>>,
+    /// The users go home: the process ends.
+    closing: AtomicBool,
 }
 
 /// What the application did while the server was dead.
@@ -114,7 +116,7 @@ pub(super) struct Beside {
     membership: Membership,
     migration: Arc<OnceLock<Migration>>,
     done: Arc<Done>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Beside {
@@ -132,7 +134,7 @@ impl Beside {
             let _ = begun.set(migration.clone());
             tokio::join!(write(&migration, &rows, &counts), read(&migration, &rows, &counts));
         });
-        Beside { instance, membership, migration, done, _tasks: tasks }
+        Beside { instance, membership, migration, done, tasks }
     }
 
     /// The server is dead: waits until the application has read and written a good deal all the same.
@@ -153,17 +155,26 @@ impl Beside {
 
     /// The end of its process, in good order. Returns how many reads and writes there were.
     pub(super) async fn leave(self) -> (u64, u64) {
-        assert!(self.membership.leave(Duration::from_secs(30)).await, "goodbye was not heard");
-        assert_eq!(*self.done.failed.lock().unwrap(), [""; 0], "users were told of the server's death");
-        (self.done.reads.load(Ordering::SeqCst), self.done.writes.load(Ordering::SeqCst))
+        // The last request is answered before the process says goodbye.
+        self.done.closing.store(true, Ordering::SeqCst);
+        let Beside { instance: _, membership, migration, done, mut tasks } = self;
+        if migration.get().is_some() {
+            while tasks.join_next().await.is_some() {}
+        }
+        assert!(membership.leave(Duration::from_secs(30)).await, "goodbye was not heard");
+        assert_eq!(*done.failed.lock().unwrap(), [""; 0], "users were told of the server's death");
+        (done.reads.load(Ordering::SeqCst), done.writes.load(Ordering::SeqCst))
     }
 }
 
 async fn write(migration: &Migration, rows: &Rows, done: &Done) {
     for number in 1u64.. {
+        if done.closing.load(Ordering::SeqCst) {
+            return;
+        }
         let key = number.cast_signed() % KEYS;
         let put = |side, rows: Rows| {
-            move |_: Option<u64>| {
+            move || {
                 let rows = rows.clone();
                 async move {
                     rows.on(side).lock().unwrap().insert(key, number);
@@ -175,6 +186,7 @@ async fn write(migration: &Migration, rows: &Rows, done: &Done) {
             .write(&key)
             .source(put(Side::Source, rows.clone()))
             .target(put(Side::Target, rows.clone()))
+            .replay()
             .run_with(|refused| refused.to_string(), |_| Effect::Unknown)
             .await;
         match written {
@@ -187,6 +199,9 @@ async fn write(migration: &Migration, rows: &Rows, done: &Done) {
 
 async fn read(migration: &Migration, rows: &Rows, done: &Done) {
     for number in 0i64.. {
+        if done.closing.load(Ordering::SeqCst) {
+            return;
+        }
         let key = number % KEYS;
         let get = |side, rows: Rows| {
             move || {

@@ -51,8 +51,31 @@ fn of(instance: &str, what: &str) -> String {
 
 async fn join(client: &Client, instance: &str, kind: InstanceKind) -> Result<(), Gone> {
     let (instance, host, version) = (instance.to_owned(), String::new(), String::new());
-    let joining = Registration { instance, kind, host, version, holding: None, seen: None };
+    let joining = Registration {
+        instance,
+        kind,
+        host,
+        version,
+        holding: None,
+        seen: None,
+        tables: Some(tables()),
+        sides: Vec::new(),
+    };
     ask::<Registered>(client, "/v1/migrations/events/instances", &joining).await?.unwrap();
+    Ok(())
+}
+
+/// One table, which the instance can check.
+fn tables() -> Vec<TableDoc> {
+    vec![TableDoc { table: "events".to_owned(), can_check: true, operations: String::new() }]
+}
+
+/// For an instance that does not report its tables.
+async fn report_tables(client: &Client, status: &Status, instance: &str) -> Result<(), Gone> {
+    let revision = status.publication.revision;
+    let (observations, marks) = (Observations::default(), MarkChange::default());
+    let beat = Heartbeat { revision, sequence: 0, observations, marks, progress: None, tables: Some(tables()) };
+    let _asked_again = ask::<HeartbeatAnswer>(client, &of(instance, "heartbeat"), &beat).await?;
     Ok(())
 }
 
@@ -62,7 +85,7 @@ async fn acknowledge(client: &Client, status: &Status, instance: &str, told: &mu
     let held = status.step.as_ref().is_some_and(|step| step.phase != "settled");
     let mark = (instance == HAND && !held).then(|| told.another_mark());
     let (row, marks) = mark.map_or((None, MarkChange::default()), |(row, marks)| (Some(row), marks));
-    let said = Acknowledgement { revision, marks };
+    let said = Acknowledgement { revision, marks, tables: None };
     if ask::<HeartbeatAnswer>(client, &of(instance, "acknowledge"), &said).await?.is_ok() && instance == HAND {
         told.acknowledged = told.acknowledged.max(revision.0.number);
         row.into_iter().for_each(|row| told.marked(row));
@@ -145,6 +168,10 @@ pub(super) async fn act(
             if ask::<()>(client, &of(HAND, "marks"), &repaired).await?.is_ok() {
                 told.cleared_all();
             }
+            continue;
+        }
+        if let Some(blind) = status.evidence.cannot_check.first() {
+            report_tables(client, &status, &blind.instance).await?;
             continue;
         }
         if missing("backfill-not-started") || missing("backfill-unfinished") {

@@ -10,15 +10,17 @@ mod cache;
 mod follow;
 mod heartbeat;
 mod marks;
+mod run;
 mod wire;
 
-use super::{PlanSource, PlanSourceError, Steward};
+use super::{PlanSource, PlanSourceError, RunRegistrar, Steward};
 use cache::{Keeper, Remembered, Unfit};
 use crossfade_api::problem::Code;
 use crossfade_api::wire::{Publication, Registered};
 use crossfade_core::{Plan, Revision};
 use follow::Member;
 use futures::future::BoxFuture;
+use run::Registrar;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -37,11 +39,11 @@ pub struct ServerSource {
     host: String,
     cache: Option<PathBuf>,
     registered: Option<Registered>,
-    leaving: mpsc::Receiver<oneshot::Sender<()>>,
+    leaving: mpsc::Receiver<oneshot::Sender<bool>>,
     membership: Membership,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Token {
     None,
     Text(String),
@@ -151,26 +153,27 @@ impl ServerSource {
         let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).build();
         let http = http.map_err(|error| PlanSourceError::Other(format!("no HTTP client: {error}")))?;
         let base = format!("{}/v1/migrations/{migration}/instances", self.url);
-        let token = match &self.token {
-            Token::None => Token::None,
-            Token::Text(text) => Token::Text(text.clone()),
-            Token::File(path) => Token::File(path.clone()),
-        };
-        Ok(Wire { http, base, instance: self.instance.clone(), host: self.host.clone(), token })
+        Ok(Wire { http, base, instance: self.instance.clone(), host: self.host.clone(), token: self.token.clone() })
     }
 }
 
 /// Takes this process out of the fleet when it ends. Without it the process is missed, blocks the next step until an
 /// operator states that it is dead, and leaves the migration suspect.
 #[derive(Debug, Clone)]
-pub struct Membership(mpsc::Sender<oneshot::Sender<()>>);
+pub struct Membership(mpsc::Sender<oneshot::Sender<bool>>);
 
 impl Membership {
-    /// Waits for the operations in flight, hands the last marks and observations over, and says goodbye. Call it after
-    /// the last request was answered. Returns whether it was said within the time.
+    /// Begins no operation any more (they answer [`Refused::Left`](crate::Refused::Left)), waits for those in flight and
+    /// for effects that may still land, hands the last marks and observations over, and says goodbye. Call it after the
+    /// last request was answered.
+    ///
+    /// Returns whether the control plane heard the goodbye within the time. Otherwise (`false`) the process is silent,
+    /// not gone: it blocks the next step until it is heard after all, or until an operator states that it is dead. It goes
+    /// on trying for as long as the process and the migration live. The doors stay shut in both cases (R30). Dropping the
+    /// future does not stop the goodbye.
     pub async fn leave(&self, within: Duration) -> bool {
         let (sender, said) = oneshot::channel();
-        let left = async { self.0.send(sender).await.is_ok() && said.await.is_ok() };
+        let left = async { self.0.send(sender).await.is_ok() && said.await.unwrap_or(false) };
         tokio::time::timeout(within, left).await.unwrap_or(false)
     }
 }
@@ -201,7 +204,7 @@ impl PlanSource for ServerSource {
                 {
                     tracing::info!(migration, %last, "what ran here last; served is what the control plane says");
                 }
-                match wire.register(None, seen).await {
+                match wire.register(None, seen, None).await {
                     Ok(registered) => {
                         let adopted = adopt(&registered.publication).map_err(PlanSourceError::Other)?;
                         self.registered = Some(registered);
@@ -222,6 +225,13 @@ impl PlanSource for ServerSource {
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         })
+    }
+
+    fn run_registrar(&self) -> Option<RunRegistrar> {
+        // Without a client `first` has failed already, and says why.
+        let http = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).build().ok()?;
+        let (url, token, host) = (self.url.clone(), self.token.clone(), self.host.clone());
+        Some(Registrar { http, url, token, host }.port())
     }
 
     fn follow(mut self: Box<Self>, steward: Steward) -> BoxFuture<'static, ()> {

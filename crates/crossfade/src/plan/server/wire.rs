@@ -5,7 +5,7 @@ use crossfade_api::problem::Problem;
 use crossfade_api::revision::RevisionText;
 use crossfade_api::wire::{
     Acknowledgement, Departure, Heartbeat, HeartbeatAnswer, InstanceKind, MarkChange, Publication, Registered,
-    Registration,
+    Registration, TableDoc,
 };
 use crossfade_core::Revision;
 use futures::StreamExt;
@@ -64,11 +64,21 @@ impl Wire {
         }
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Silence> {
-        let lost = |error: reqwest::Error| Silence::Lost(error.without_url().to_string());
+    pub(super) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Silence> {
         let body = serde_json::to_vec(body).map_err(|error| Silence::Lost(error.to_string()))?;
         let request = self.http.post(format!("{}{path}", self.base)).header("content-type", "application/json");
-        let request = self.authorised(request.body(body).timeout(Duration::from_secs(10))).await?;
+        Wire::answer(self.authorised(request.body(body).timeout(Duration::from_secs(10))).await?).await
+    }
+
+    /// Asks about the migration, beside its instances.
+    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Silence> {
+        let migration = self.base.trim_end_matches("/instances");
+        let request = self.http.get(format!("{migration}{path}")).timeout(Duration::from_secs(10));
+        Wire::answer(self.authorised(request).await?).await
+    }
+
+    async fn answer<T: DeserializeOwned>(request: reqwest::RequestBuilder) -> Result<T, Silence> {
+        let lost = |error: reqwest::Error| Silence::Lost(error.without_url().to_string());
         let response = request.send().await.map_err(lost)?;
         let good = response.status().is_success();
         let bytes = response.bytes().await.map_err(lost)?;
@@ -86,6 +96,7 @@ impl Wire {
         &self,
         holding: Option<Publication>,
         seen: Option<RevisionText>,
+        tables: Option<Vec<TableDoc>>,
     ) -> Result<Registered, Silence> {
         let registration = Registration {
             instance: self.instance.clone(),
@@ -94,12 +105,19 @@ impl Wire {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             holding,
             seen,
+            tables,
+            sides: Vec::new(),
         };
         self.post("", &registration).await
     }
 
-    pub(super) async fn acknowledge(&self, revision: Revision, marks: MarkChange) -> Result<HeartbeatAnswer, Silence> {
-        let body = Acknowledgement { revision: revision.into(), marks };
+    pub(super) async fn acknowledge(
+        &self,
+        revision: Revision,
+        marks: MarkChange,
+        tables: Option<Vec<TableDoc>>,
+    ) -> Result<HeartbeatAnswer, Silence> {
+        let body = Acknowledgement { revision: revision.into(), marks, tables };
         self.post(&format!("/{}/acknowledge", self.instance), &body).await
     }
 

@@ -1,7 +1,7 @@
 //! Several rows at once. A batch is no transaction: a real service answers a part of it now and then, and leaves the
 //! rest unprocessed, to be asked for again. The endpoint of the run never does, so this client leaves a row out itself.
 
-use super::{DynamoRows, Item, PATIENCE, TABLE, item, row, text};
+use super::{DynamoRows, Item, PATIENCE, item, row, text};
 use crate::dao::{Row, RowError, RowId};
 use aws_sdk_dynamodb::types::{KeysAndAttributes, PutRequest, WriteRequest};
 use std::sync::atomic::Ordering;
@@ -34,12 +34,12 @@ impl DynamoRows {
         while !left.is_empty() {
             let mut later = self.unprocessed(&mut left);
             let asked = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true);
-            let get = self.client.batch_get_item().request_items(TABLE, asked.build().map_err(not_sent)?);
+            let get = self.client.batch_get_item().request_items(self.table, asked.build().map_err(not_sent)?);
             let answer = get.send().await.map_err(|error| self.failed(&error))?;
-            for item in answer.responses().and_then(|tables| tables.get(TABLE)).into_iter().flatten() {
+            for item in answer.responses().and_then(|tables| tables.get(self.table)).into_iter().flatten() {
                 found.push(row(item)?);
             }
-            let unprocessed = answer.unprocessed_keys().and_then(|tables| tables.get(TABLE));
+            let unprocessed = answer.unprocessed_keys().and_then(|tables| tables.get(self.table));
             later.extend(unprocessed.into_iter().flat_map(KeysAndAttributes::keys).cloned());
             left = later;
             if !left.is_empty() {
@@ -58,13 +58,13 @@ impl DynamoRows {
         let mut begun = false;
         while !left.is_empty() {
             let mut later = self.unprocessed(&mut left);
-            let answer = self.client.batch_write_item().request_items(TABLE, left).send().await;
+            let answer = self.client.batch_write_item().request_items(self.table, left).send().await;
             let answer = answer.map_err(|error| match self.failed(&error) {
                 RowError::Rejected(_) if begun => RowError::Unknown("a part of it was done"),
                 error => error,
             })?;
             begun = true;
-            let unprocessed = answer.unprocessed_items().and_then(|tables| tables.get(TABLE));
+            let unprocessed = answer.unprocessed_items().and_then(|tables| tables.get(self.table));
             later.extend(unprocessed.into_iter().flatten().cloned());
             left = later;
             if !left.is_empty() {

@@ -5,7 +5,8 @@
 
 mod batch;
 
-use crate::dao::{Row, RowError, RowId, Rows};
+use super::Base;
+use crate::dao::{Row, RowError, RowId, Rows, TABLES};
 use anyhow::Context;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -24,17 +25,19 @@ use std::time::Duration;
 
 type Item = HashMap<String, AttributeValue>;
 
-const TABLE: &str = "rows";
+/// The items that count the ids of orders.
+const IDS: &str = "ids";
 /// How long a call may take: then nobody knows what it did.
 const PATIENCE: Duration = Duration::from_millis(900);
 /// One call in so many is throttled, and as many meet a conflict.
 const TROUBLED: u64 = 200;
 
-/// Rows in a table `rows`.
+/// Rows in one of the tables.
 #[derive(Clone)]
 pub(crate) struct DynamoRows {
     client: Client,
     name: &'static str,
+    pub(super) table: &'static str,
     calls: Arc<AtomicU64>,
     batches: Arc<AtomicU64>,
 }
@@ -58,18 +61,28 @@ fn client(url: &str) -> anyhow::Result<Client> {
     Ok(Client::from_conf(config))
 }
 
-/// Makes the table, past everything.
-pub(crate) async fn prepare(url: &str) -> anyhow::Result<()> {
+/// Makes the tables, past everything. The ids of orders go up by two from the first.
+pub(crate) async fn prepare(url: &str, first_id: u64) -> anyhow::Result<()> {
+    for table in TABLES.into_iter().chain([IDS]) {
+        create_table(url, table).await?;
+    }
+    let before = [("id".to_owned(), text("orders")), ("count".to_owned(), number(i64::try_from(first_id)? - 2))];
+    let put = client(url)?.put_item().table_name(IDS).set_item(Some(before.into()));
+    put.send().await.context("cannot make the ids of orders")?;
+    Ok(())
+}
+
+async fn create_table(url: &str, table: &str) -> anyhow::Result<()> {
     let id = AttributeDefinition::builder().attribute_name("id").attribute_type(ScalarAttributeType::S).build()?;
     let key = KeySchemaElement::builder().attribute_name("id").key_type(KeyType::Hash).build()?;
-    let create = client(url)?.create_table().table_name(TABLE).attribute_definitions(id).key_schema(key);
+    let create = client(url)?.create_table().table_name(table).attribute_definitions(id).key_schema(key);
     create.billing_mode(BillingMode::PayPerRequest).send().await.context("cannot make the table")?;
     Ok(())
 }
 
 /// Every row, by a plain scan and past everything that is tested.
-pub(crate) async fn dump(url: &str) -> anyhow::Result<Vec<Row>> {
-    let mut pages = client(url)?.scan().table_name(TABLE).consistent_read(true).into_paginator().send();
+pub(crate) async fn dump(url: &str, table: &str) -> anyhow::Result<Vec<Row>> {
+    let mut pages = client(url)?.scan().table_name(table).consistent_read(true).into_paginator().send();
     let mut rows = Vec::new();
     while let Some(page) = pages.next().await {
         for item in page.context("cannot read")?.items() {
@@ -117,7 +130,7 @@ fn condition(seen: Option<&Row>) -> (&'static str, HashMap<String, String>, Opti
 impl DynamoRows {
     /// Will talk to this endpoint.
     pub(crate) fn new(name: &'static str, url: &str) -> anyhow::Result<DynamoRows> {
-        Ok(DynamoRows { client: client(url)?, name, calls: Arc::default(), batches: Arc::default() })
+        Ok(DynamoRows { client: client(url)?, name, table: TABLES[0], calls: Arc::default(), batches: Arc::default() })
     }
 
     /// What a real service would answer now and then: nothing was done.
@@ -167,16 +180,16 @@ impl DynamoRows {
         }
     }
 
-    async fn store(&self, row: &Row) -> Result<(), RowError> {
+    async fn put_item(&self, row: &Row) -> Result<(), RowError> {
         self.trouble()?;
-        let put = self.client.put_item().table_name(TABLE).set_item(Some(item(row)));
+        let put = self.client.put_item().table_name(self.table).set_item(Some(item(row)));
         put.send().await.map(drop).map_err(|error| self.failed(&error))
     }
 }
 
 impl Rows for DynamoRows {
     async fn put(&self, id: &RowId, value: &str) -> Result<(), RowError> {
-        self.store(&Row { id: id.clone(), value: value.to_owned(), count: 0 }).await
+        self.put_item(&Row { id: id.clone(), value: value.to_owned(), count: 0 }).await
     }
 
     async fn put_all(&self, rows: &[Row]) -> Result<(), RowError> {
@@ -185,7 +198,7 @@ impl Rows for DynamoRows {
 
     async fn delete(&self, id: &RowId) -> Result<(), RowError> {
         self.trouble()?;
-        let delete = self.client.delete_item().table_name(TABLE).key("id", text(&id.0));
+        let delete = self.client.delete_item().table_name(self.table).key("id", text(&id.0));
         delete.send().await.map(drop).map_err(|error| self.failed(&error))
     }
 
@@ -194,7 +207,7 @@ impl Rows for DynamoRows {
         let update = self
             .client
             .update_item()
-            .table_name(TABLE)
+            .table_name(self.table)
             .key("id", text(&id.0))
             .update_expression("SET #value = if_not_exists(#value, :nothing) ADD #count :one")
             .expression_attribute_names("#value", "value")
@@ -208,7 +221,7 @@ impl Rows for DynamoRows {
     }
 
     async fn set(&self, id: &RowId, count: i64) -> Result<(), RowError> {
-        self.store(&Row { id: id.clone(), value: String::new(), count }).await
+        self.put_item(&Row { id: id.clone(), value: String::new(), count }).await
     }
 
     async fn claim(&self, id: &RowId, owner: &str) -> Result<String, RowError> {
@@ -231,7 +244,7 @@ impl Rows for DynamoRows {
 
     async fn snapshot(&self, id: &RowId) -> Result<Option<Row>, RowError> {
         self.patiently().await;
-        let get = self.client.get_item().table_name(TABLE).key("id", text(&id.0)).consistent_read(true);
+        let get = self.client.get_item().table_name(self.table).key("id", text(&id.0)).consistent_read(true);
         get.send().await.map_err(|error| self.failed(&error))?.item().map(row).transpose()
     }
 
@@ -240,12 +253,12 @@ impl Rows for DynamoRows {
         let (expression, names, values) = condition(seen);
         match row {
             Some(row) => {
-                let put = self.client.put_item().table_name(TABLE).set_item(Some(item(row)));
+                let put = self.client.put_item().table_name(self.table).set_item(Some(item(row)));
                 let put = put.condition_expression(expression).set_expression_attribute_names(Some(names));
                 self.swapped(put.set_expression_attribute_values(values).send().await)
             }
             None => {
-                let delete = self.client.delete_item().table_name(TABLE).key("id", text(&id.0));
+                let delete = self.client.delete_item().table_name(self.table).key("id", text(&id.0));
                 let delete = delete.condition_expression(expression).set_expression_attribute_names(Some(names));
                 self.swapped(delete.set_expression_attribute_values(values).send().await)
             }
@@ -255,11 +268,63 @@ impl Rows for DynamoRows {
     async fn scan(&self, after: Option<Cursor>, limit: usize) -> Result<Page<Row>, RowError> {
         self.patiently().await;
         let start = after.map(|cursor| Item::from([("id".to_owned(), text(&cursor.0))]));
-        let scan = self.client.scan().table_name(TABLE).consistent_read(true).set_exclusive_start_key(start);
+        let scan = self.client.scan().table_name(self.table).consistent_read(true).set_exclusive_start_key(start);
         let page = scan.limit(i32::try_from(limit).unwrap_or(i32::MAX)).send().await;
         let page = page.map_err(|error| self.failed(&error))?;
         let rows = page.items().iter().map(row).collect::<Result<_, _>>()?;
         let last = page.last_evaluated_key().and_then(|key| key.get("id")?.as_s().ok().cloned());
         Ok(Page { rows, next: last.map(Cursor) })
+    }
+}
+
+impl Base for DynamoRows {
+    async fn store(&self, row: &Row) -> Result<(), RowError> {
+        self.put_item(row).await
+    }
+
+    /// Two calls: an id that was drawn and not used is lost.
+    async fn create(&self, value: &str, count: i64) -> Result<Row, RowError> {
+        self.trouble()?;
+        let draw = self
+            .client
+            .update_item()
+            .table_name(IDS)
+            .key("id", text("orders"))
+            .update_expression("ADD #count :two")
+            .expression_attribute_names("#count", "count")
+            .expression_attribute_values(":two", number(2))
+            .return_values(ReturnValue::AllNew);
+        let drawn = draw.send().await.map_err(|_| RowError::Rejected("no id"))?;
+        let id = drawn.attributes().and_then(|item| item.get("count")?.as_n().ok()).cloned();
+        let row = Row { id: RowId(id.ok_or(RowError::Rejected("no id"))?), value: value.to_owned(), count };
+        self.put_item(&row).await?;
+        Ok(row)
+    }
+
+    /// Row by row: after the first nothing is refused any more.
+    async fn expire(&self, until: i64) -> Result<(), RowError> {
+        self.trouble()?;
+        let gone = async {
+            let mut after = None;
+            loop {
+                let page = self.scan(after, 500).await.map_err(|_| RowError::Unknown("it was done in part"))?;
+                for row in page.rows.iter().filter(|row| row.count <= until) {
+                    let delete = self.client.delete_item().table_name(self.table).key("id", text(&row.id.0));
+                    let delete = delete
+                        .condition_expression("#count <= :until")
+                        .expression_attribute_names("#count", "count")
+                        .expression_attribute_values(":until", number(until));
+                    match self.swapped(delete.send().await) {
+                        Ok(_) => {}
+                        Err(_) => return Err(RowError::Unknown("it was done in part")),
+                    }
+                }
+                match page.next {
+                    Some(next) => after = Some(next),
+                    None => return Ok(()),
+                }
+            }
+        };
+        self.in_time(gone).await
     }
 }
