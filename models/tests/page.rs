@@ -52,3 +52,23 @@ fn every_rule_of_the_model_is_on_the_page() {
         assert!(page.contains(&link), "docs/guarantees.md says nothing of {rule}");
     }
 }
+
+/// The list of rules: each once, with the run of each of its clauses.
+#[test]
+fn the_protocol_lists_every_rule_and_links_to_its_runs() {
+    let page = std::fs::read_to_string(root().join("docs/protocol.md")).unwrap();
+    for number in 1..=31 {
+        assert_eq!(page.matches(&format!("### R{number}: ")).count(), 1, "R{number}");
+    }
+    let section = |number: u8| {
+        let (_, rest) = page.split_once(&format!("### R{number}: ")).unwrap();
+        rest.split("\n#").next().unwrap().to_owned()
+    };
+    for rule in Rule::ALL {
+        let link = format!("(guarantees/{}.md)", rule.file());
+        assert!(section(rule.number()).contains(&link), "R{} in docs/protocol.md has no link to {rule}", rule.number());
+    }
+    let links: Vec<&str> = page.split("](guarantees/").skip(1).filter_map(|rest| rest.split(')').next()).collect();
+    let missing: Vec<_> = links.iter().filter(|file| !root().join("docs/guarantees").join(file).exists()).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
